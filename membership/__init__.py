@@ -1,0 +1,1 @@
+"""Who is alive, who may act, and what the peers know together."""

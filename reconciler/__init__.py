@@ -1,0 +1,1 @@
+"""The pure core of cxm (diff, plan, journal, status) and, below `edge/`, its hands."""

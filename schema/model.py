@@ -86,7 +86,7 @@ class Frozen(Struct, frozen=True, kw_only=True):
     """Base of every snapshot: immutable, slotted, compared by value."""
 
 
-class Identified(Frozen):
+class Identified(Frozen, frozen=True, kw_only=True):
     """What every object in the tree has. `name` equals the stem of its file."""
 
     name: str
@@ -98,14 +98,14 @@ class Identified(Frozen):
 # --- Cluster ------------------------------------------------------------------------------------
 
 
-class Source(Frozen):
+class Source(Frozen, frozen=True, kw_only=True):
     poll_s: float = 15.0
     jitter: float = 0.2
     timeout_s: float = 10.0
     stale_after_s: float = 3600.0
 
 
-class Retry(Frozen):
+class Retry(Frozen, frozen=True, kw_only=True):
     """Back-off of one object: base * factor**n up to max; Stalled after so many failures in a row."""
 
     base_s: float = 5.0
@@ -114,18 +114,18 @@ class Retry(Frozen):
     stalled_after: int = 5
 
 
-class Reconcile(Frozen):
+class Reconcile(Frozen, frozen=True, kw_only=True):
     interval_s: float = 30.0
     drift_grace_s: float = 1800.0
     retry: Retry = Retry()
 
 
-class DrainLimits(Frozen):
+class DrainLimits(Frozen, frozen=True, kw_only=True):
     migrations: int = 4
     per_node: int = 3
 
 
-class Limits(Frozen):
+class Limits(Frozen, frozen=True, kw_only=True):
     """Concurrency of actions, and what one revision may do without a consent trailer."""
 
     migrations: int = 4
@@ -136,25 +136,25 @@ class Limits(Frozen):
     restarts_per_revision: int = 5
 
 
-class RestartBudget(Frozen):
+class RestartBudget(Frozen, frozen=True, kw_only=True):
     count: int = 3
     per_s: float = 3600.0
 
 
-class ClusterRecovery(Frozen):
+class ClusterRecovery(Frozen, frozen=True, kw_only=True):
     tolerate: int | None = None
     failback: str = "manual"
     max_restarts: RestartBudget = RestartBudget()
     foreign_grace_s: float = 1200.0
 
 
-class Heartbeat(Frozen):
+class Heartbeat(Frozen, frozen=True, kw_only=True):
     interval_s: float = 1.0
     suspect_after_s: float = 5.0
     dead_after_s: float = 10.0
 
 
-class Balance(Frozen):
+class Balance(Frozen, frozen=True, kw_only=True):
     auto: bool = False
     min_gain: float = 0.05
     cooldown_s: float = 1800.0
@@ -162,13 +162,13 @@ class Balance(Frozen):
     stickiness: float = 0.05
 
 
-class ClusterFencing(Frozen):
+class ClusterFencing(Frozen, frozen=True, kw_only=True):
     agent: str
     credentials_ref: str | None = None
     options: Mapping[str, str] = NO_LABELS
 
 
-class Cluster(Identified):
+class Cluster(Identified, frozen=True, kw_only=True):
     id: str
     mode: Mode
     requires: str = ">=1.0"
@@ -186,22 +186,22 @@ class Cluster(Identified):
 # --- Node ---------------------------------------------------------------------------------------
 
 
-class HostIdentity(Frozen):
+class HostIdentity(Frozen, frozen=True, kw_only=True):
     uuid: str
     address: str
 
 
-class Daemon(Frozen):
+class Daemon(Frozen, frozen=True, kw_only=True):
     runs_in: str
     vm: str | None = None
 
 
-class NodeHeartbeat(Frozen):
+class NodeHeartbeat(Frozen, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     disk: str | None = None
 
 
-class Maintenance(Frozen):
+class Maintenance(Frozen, frozen=True, kw_only=True):
     """`until` is a reminder in epoch seconds, not an end: the node stays drained until undrained."""
 
     drain: bool = True
@@ -209,18 +209,18 @@ class Maintenance(Frozen):
     reason: str = ""
 
 
-class Reserve(Frozen):
+class Reserve(Frozen, frozen=True, kw_only=True):
     memory: int = 0
 
 
-class Capacity(Frozen):
+class Capacity(Frozen, frozen=True, kw_only=True):
     """0 means no cap."""
 
     max_vms: int = 0
     cpu_overcommit: float = 0.0
 
 
-class Node(Identified):
+class Node(Identified, frozen=True, kw_only=True):
     host: HostIdentity | None = None
     roles: tuple[Role, ...] = (Role.RUN, Role.PEER)
     daemon: Daemon | None = None
@@ -237,12 +237,12 @@ class Node(Identified):
 # --- VM -----------------------------------------------------------------------------------------
 
 
-class Match(Frozen):
+class Match(Frozen, frozen=True, kw_only=True):
     uuid: str | None = None
     name: str | None = None
 
 
-class Placement(Frozen):
+class Placement(Frozen, frozen=True, kw_only=True):
     """Names of nodes: `prefer` ordered and soft, `only` and `avoid` hard."""
 
     prefer: tuple[str, ...] = ()
@@ -250,32 +250,32 @@ class Placement(Frozen):
     avoid: tuple[str, ...] = ()
 
 
-class Ready(Frozen):
+class Ready(Frozen, frozen=True, kw_only=True):
     by: str = "tools"
     timeout_s: float = 300.0
 
 
-class Start(Frozen):
+class Start(Frozen, frozen=True, kw_only=True):
     wave: int = 50
     after: tuple[str, ...] = ()
     ready: Ready = Ready()
 
 
-class Migration(Frozen):
+class Migration(Frozen, frozen=True, kw_only=True):
     live: Live = Live.PREFERRED
     timeout_s: float = 1800.0
 
 
-class VmRecovery(Frozen):
+class VmRecovery(Frozen, frozen=True, kw_only=True):
     enabled: bool = True
     proof: tuple[str, ...] = ("power-off", "sworn")
 
 
-class VmSource(Frozen):
+class VmSource(Frozen, frozen=True, kw_only=True):
     template: str
 
 
-class VM(Identified):
+class VM(Identified, frozen=True, kw_only=True):
     """One virtual machine after merging defaults, profile and object."""
 
     manage: Manage
@@ -298,7 +298,7 @@ class VM(Identified):
     source: VmSource | None = None
 
 
-class Profile(Identified):
+class Profile(Identified, frozen=True, kw_only=True):
     """A partial VM, kept as written: merging happens on the plain document, before the model."""
 
     spec: Mapping[str, object] = field(default_factory=dict)
@@ -307,19 +307,19 @@ class Profile(Identified):
 # --- kinds that act in later releases: validated and kept -----------------------------------------
 
 
-class PlacementRule(Identified):
+class PlacementRule(Identified, frozen=True, kw_only=True):
     select: Labels
     rule: str
     scope: str = "node"
     strength: str = "preferred"
 
 
-class DeviceTimeouts(Frozen):
+class DeviceTimeouts(Frozen, frozen=True, kw_only=True):
     login_s: float = 5.0
     power_s: float = 20.0
 
 
-class FenceDevice(Identified):
+class FenceDevice(Identified, frozen=True, kw_only=True):
     agent: str
     options: Mapping[str, str] = NO_LABELS
     credentials_ref: str | None = None
@@ -328,20 +328,20 @@ class FenceDevice(Identified):
     drill_s: float = 86400.0
 
 
-class FenceBudget(Frozen):
+class FenceBudget(Frozen, frozen=True, kw_only=True):
     count: int = 1
     per_s: float = 3600.0
     floor: float = 0.5
 
 
-class FencingPolicy(Identified):
+class FencingPolicy(Identified, frozen=True, kw_only=True):
     levels: tuple[tuple[str, ...], ...]
     delay_s: float = 0.0
     budget: FenceBudget = FenceBudget()
     unproven: str = "hold"
 
 
-class MaintenanceWindow(Identified):
+class MaintenanceWindow(Identified, frozen=True, kw_only=True):
     type: str
     cron: str
     duration_s: float
@@ -353,7 +353,7 @@ class MaintenanceWindow(Identified):
 # --- the whole ----------------------------------------------------------------------------------
 
 
-class Desired(Frozen):
+class Desired(Frozen, frozen=True, kw_only=True):
     """A validated tree. Mappings are keyed by object name and iterate in sorted order."""
 
     cluster: Cluster

@@ -1,0 +1,179 @@
+"""Asking: what becomes of a person's request. Refused with a reason, or turned into facts and records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from membership.clock import Now
+from membership.ledger import SCOPES, Approval, Drain, FactValue, Freeze, Withdrawn
+from reconciler.messages import (
+    Ask,
+    AskApply,
+    AskDrain,
+    AskFreeze,
+    AskLook,
+    AskRetry,
+    AskThaw,
+    AskUndrain,
+    Reply,
+)
+from reconciler.records import AnyEntry, Excepted, Retried
+from reconciler.report import Facts
+from schema.model import Desired
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`facts` are (key, value) for the ledger; `approve` is a revision; `look`: at Subversion, now."""
+
+    reply: Reply
+    entries: tuple[AnyEntry, ...] = ()
+    facts: tuple[tuple[str, FactValue], ...] = ()
+    approve: int | None = None
+    look: bool = False
+
+
+def refused(reason: str, message: str) -> Decision:
+    return Decision(Reply(accepted=False, reason=reason, message=message))
+
+
+def decide(ask: Ask, facts: Facts, now: Now) -> Decision:
+    """What to do about a request, by the state of this moment."""
+    if isinstance(ask, AskLook):
+        return Decision(Reply(accepted=True), look=True)
+    desired = facts.desired
+    if desired is None:
+        return refused("NoTarget", "no revision is in force yet, so there is nothing to act on")
+    match ask:
+        case AskApply():
+            return _apply(ask, facts)
+        case AskFreeze():
+            return _freeze(ask, desired, now)
+        case AskThaw():
+            return _thaw(ask, facts, now)
+        case AskDrain():
+            return _drain(ask, desired, now)
+        case AskUndrain():
+            return _undrain(ask, desired, facts)
+        case AskRetry():
+            return _retry(ask, facts)
+
+
+def _apply(ask: AskApply, facts: Facts) -> Decision:
+    candidate = facts.revisions.candidate
+    target = facts.revisions.target
+    if candidate is not None and candidate.head.revision == ask.revision:
+        approval = Approval(revision=ask.revision, digest=candidate.digest, by=ask.by)
+        message = f"r{ask.revision} approved by {ask.by}"
+        entry = Excepted(object="cluster", message=message, fact=approval)
+        return Decision(
+            Reply(accepted=True, message=message),
+            entries=(entry,),
+            facts=(("approval", approval),),
+            approve=ask.revision,
+        )
+    in_force = target.head.revision if target is not None else 0
+    if ask.revision == in_force:
+        return Decision(Reply(accepted=True, message=f"r{ask.revision} is in force"))
+    if ask.revision < in_force:
+        return refused(
+            "WouldGoBack",
+            f"r{in_force} is in force; going back to r{ask.revision} is a commit of its content",
+        )
+    return refused("NotTheHead", f"r{ask.revision} is not the head that waits for approval")
+
+
+def _unknown(objects: tuple[str, ...], desired: Desired) -> str | None:
+    for name in objects:
+        kind, _, rest = name.partition("/")
+        if name == "all" or (kind == "vm" and rest in desired.vms):
+            continue
+        if kind == "node" and rest in desired.nodes:
+            continue
+        return name
+    return None
+
+
+def _freeze(ask: AskFreeze, desired: Desired, now: Now) -> Decision:
+    stranger = _unknown(ask.objects, desired)
+    if stranger is not None:
+        return refused("UnknownObject", f"{stranger} is no object of the tree in force")
+    odd = next((scope for scope in ask.scopes if scope not in SCOPES), None)
+    if odd is not None or not ask.scopes:
+        return refused("UnknownScope", f"scopes are {', '.join(SCOPES)}, not {odd}")
+    until = None if ask.for_s is None else now.epoch_s + ask.for_s
+    entries: list[AnyEntry] = []
+    facts: list[tuple[str, FactValue]] = []
+    for name in ask.objects:
+        freeze = Freeze(
+            object=name, scopes=ask.scopes, until_epoch_s=until, reason=ask.reason, by=ask.by
+        )
+        message = f"frozen by {ask.by} ({', '.join(ask.scopes)}): {ask.reason}"
+        entries.append(Excepted(object=name, message=message, fact=freeze))
+        facts.append((f"freeze/{name}", freeze))
+    reply = Reply(accepted=True, notes=tuple(f"{name} is frozen" for name in ask.objects))
+    return Decision(reply, entries=tuple(entries), facts=tuple(facts))
+
+
+def _thaw(ask: AskThaw, facts: Facts, now: Now) -> Decision:
+    frozen = {freeze.object for freeze in facts.ledger.freezes(now)}
+    names = sorted(frozen) if "all" in ask.objects and "all" not in frozen else ask.objects
+    names = [name for name in names if name in frozen]
+    if not names:
+        return refused("NotFrozen", f"nothing of {', '.join(ask.objects)} is frozen")
+    gone = Withdrawn(by=ask.by)
+    return Decision(
+        Reply(accepted=True, notes=tuple(f"{name} is thawed" for name in names)),
+        entries=tuple(
+            Excepted(object=name, message=f"thawed by {ask.by}", fact=gone) for name in names
+        ),
+        facts=tuple((f"freeze/{name}", gone) for name in names),
+    )
+
+
+def _drain(ask: AskDrain, desired: Desired, now: Now) -> Decision:
+    if ask.node not in desired.nodes:
+        return refused("UnknownObject", f"node/{ask.node} is no node of the tree in force")
+    until = None if ask.for_s is None else now.epoch_s + ask.for_s
+    drain = Drain(node=ask.node, until_epoch_s=until, reason=ask.reason, by=ask.by)
+    message = f"drain asked for by {ask.by}: {ask.reason}"
+    return Decision(
+        Reply(accepted=True, message=f"node/{ask.node} is to be emptied"),
+        entries=(Excepted(object=f"node/{ask.node}", message=message, fact=drain),),
+        facts=((f"drain/{ask.node}", drain),),
+    )
+
+
+def _undrain(ask: AskUndrain, desired: Desired, facts: Facts) -> Decision:
+    node = desired.nodes.get(ask.node)
+    declared = node is not None and node.maintenance is not None
+    if ask.node not in facts.ledger.drains():
+        if declared:
+            return refused(
+                "DeclaredInTree",
+                f"maintenance of node/{ask.node} is in the tree: ending it is a commit",
+            )
+        return refused("NotDrained", f"node/{ask.node} is not being drained by command")
+    gone = Withdrawn(by=ask.by)
+    notes = (f"the tree still declares maintenance of node/{ask.node}",) if declared else ()
+    name = f"node/{ask.node}"
+    return Decision(
+        Reply(accepted=True, message=f"{name} may take VMs again", notes=notes),
+        entries=(Excepted(object=name, message=f"undrained by {ask.by}", fact=gone),),
+        facts=((f"drain/{ask.node}", gone),),
+    )
+
+
+def _retry(ask: AskRetry, facts: Facts) -> Decision:
+    subjects = facts.subjects
+    stranger = next((name for name in ask.objects if name not in subjects), None)
+    if stranger is not None:
+        return refused(
+            "UnknownObject", f"{stranger} is not in the tree in force, or not in the pool"
+        )
+    return Decision(
+        Reply(accepted=True, notes=tuple(f"{name} is tried again" for name in ask.objects)),
+        entries=tuple(
+            Retried(object=name, subject=subjects[name], by=ask.by) for name in ask.objects
+        ),
+    )

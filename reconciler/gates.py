@@ -1,0 +1,125 @@
+"""Gates: the rules that refuse a row, strongest first. The first refusal wins and is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from membership.clock import Now
+from membership.ledger import Freeze, Ledger
+from reconciler.actions import Blocked, Cause, Disruption
+from reconciler.drift import Change, VmChange
+from reconciler.observed import Observed
+from schema.model import Desired, Manage, Mode, Restart
+
+SCOPE_OF: Mapping[Cause, str] = {
+    Cause.INTENT: "intent",
+    Cause.DRIFT: "drift",
+    Cause.DRAIN: "intent",
+}
+
+
+class Gates:
+    """The standing refusals of one moment, looked up once per plan."""
+
+    def __init__(self, desired: Desired, observed: Observed, ledger: Ledger, now: Now) -> None:
+        self._mode = desired.cluster.mode
+        self._pool = observed.pool
+        self._holds = ledger.holds
+        self._freezes = ledger.freezes(now)
+
+    def refuse(self, change: Change, nodes: tuple[str, ...]) -> Blocked | None:
+        """Why this row may not be carried out, or None. `nodes`: names of the nodes it touches."""
+        return (
+            self._hold(change)
+            or self._pool_state(change)
+            or self._cluster_mode(change)
+            or self._frozen(change, nodes)
+            or _managed(change)
+        )
+
+    def frozen_nodes(self) -> tuple[str, ...]:
+        """Names of nodes on which no intent may act, so that nothing is put there."""
+        return tuple(
+            freeze.object.removeprefix("node/")
+            for freeze in self._freezes
+            if freeze.object.startswith("node/") and "intent" in freeze.scopes
+        )
+
+    def _hold(self, change: Change) -> Blocked | None:
+        if not self._holds:
+            return None
+        hold = self._holds[0]
+        return blocked(change, "Held", f"hold {hold.id}: {hold.reason}", f"cxm release {hold.id}")
+
+    def _pool_state(self, change: Change) -> Blocked | None:
+        if self._pool.ha_enabled:
+            return blocked(
+                change,
+                "PoolHa",
+                "the pool's own HA is on, and a pool has one manager",
+                "disable HA of the pool, or leave this to it",
+            )
+        if self._pool.rolling_upgrade:
+            return blocked(
+                change,
+                "RollingUpgrade",
+                "a rolling upgrade of the pool is in progress",
+                "finish the upgrade",
+            )
+        return None
+
+    def _cluster_mode(self, change: Change) -> Blocked | None:
+        if self._mode in (Mode.GATED, Mode.AUTO):
+            return None
+        return blocked(
+            change,
+            "ClusterMode",
+            f"the cluster's mode is {self._mode.value}",
+            "commit a higher mode in cluster.yaml",
+        )
+
+    def _frozen(self, change: Change, nodes: tuple[str, ...]) -> Blocked | None:
+        scope = SCOPE_OF[change.cause]
+        names = {"all", change.object, *(f"node/{node}" for node in nodes)}
+        hit = next((f for f in self._freezes if f.object in names and scope in f.scopes), None)
+        return None if hit is None else _frozen_row(change, hit)
+
+
+def _frozen_row(change: Change, freeze: Freeze) -> Blocked:
+    message = f"{freeze.object} is frozen by {freeze.by}: {freeze.reason}"
+    return blocked(change, "Frozen", message, f"cxm thaw {freeze.object}")
+
+
+def _managed(change: Change) -> Blocked | None:
+    if not isinstance(change, VmChange) or change.vm.manage is Manage.ENFORCE:
+        return None
+    return blocked(
+        change,
+        "Manage",
+        f"{change.message}; manage is {change.vm.manage.value}",
+        "set manage: enforce",
+    )
+
+
+def restart_refused(change: VmChange) -> Blocked | None:
+    """What the object's own `restart` says to a row that would stop the VM on the way."""
+    if change.vm.restart is not Restart.NEVER or change.disruption is not Disruption.COLD:
+        return None
+    return blocked(
+        change,
+        "PendingRestart",
+        f"{change.message}; restart is never",
+        "restart the VM when it suits you, or set restart: now",
+    )
+
+
+def blocked(change: Change, reason: str, message: str, remedy: str = "") -> Blocked:
+    """A refusal of this row."""
+    return Blocked(
+        object=change.object,
+        verb=change.verb,
+        cause=change.cause,
+        reason=reason,
+        message=message,
+        remedy=remedy,
+    )

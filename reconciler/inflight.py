@@ -1,0 +1,183 @@
+"""In flight: when a call that was begun is over, and what came of it.
+
+A call leaves the in-flight table only by an observation that is newer than its return. Where no answer
+came, or the daemon was restarted meanwhile, the observation must also show nothing of it still at
+work: neither an operation on the object nor a pending task that could be it, tagged or not yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.actions import (
+    AddTag,
+    Call,
+    CleanShutdown,
+    DisableNode,
+    Done,
+    EjectMedia,
+    EnableNode,
+    Outcome,
+    PoolMigrate,
+    ResumeOn,
+    Retry,
+    SetMemory,
+    SetNameLabel,
+    SetVcpusAtStartup,
+    SetVcpusMax,
+    Stalled,
+    StartOn,
+    Suspend,
+    Unpause,
+    Unsure,
+    VmCall,
+)
+from reconciler.aspects import memory_met
+from reconciler.journal import InFlight, JournalState
+from reconciler.observed import Observed, Operation, PowerState
+from reconciler.records import Settled
+from schema.model import Retry as RetryPolicy
+
+SETTLE_S = 5.0
+"""How much newer than a lost answer an observation must be: a request that the pool had accepted shows
+as a task or an operation well within that time."""
+
+TASK_NAMES: dict[type, str] = {
+    StartOn: "VM.start_on",
+    ResumeOn: "VM.resume_on",
+    Unpause: "VM.unpause",
+    CleanShutdown: "VM.clean_shutdown",
+    Suspend: "VM.suspend",
+    PoolMigrate: "VM.pool_migrate",
+}
+"""How XenAPI names the tasks of our calls, with or without `Async.` before it."""
+
+
+def settle(journal: JournalState, observed: Observed, policy: RetryPolicy) -> Iterator[Settled]:
+    """The calls that this observation settles, each judged from the records."""
+    for txn in sorted(journal.in_flight):
+        flight = journal.in_flight[txn]
+        if _over(flight, observed):
+            yield _judged(flight, judge(flight, observed), journal, policy)
+
+
+def _over(flight: InFlight, observed: Observed) -> bool:
+    if flight.answered_s is None:
+        return False
+    operations = operations_on(flight.call, observed)
+    if flight.sure:
+        if observed.as_of_s < flight.answered_s:
+            return False
+        return not any(operation.txn == flight.txn for operation in operations)
+    if observed.as_of_s < flight.answered_s + SETTLE_S:
+        return False
+    return not operations and not _may_be_pending(flight, observed)
+
+
+def _may_be_pending(flight: InFlight, observed: Observed) -> bool:
+    name = TASK_NAMES.get(type(flight.call))
+    return any(
+        task.txn == flight.txn
+        or (not task.txn and name is not None and task.name.removeprefix("Async.") == name)
+        for task in observed.tasks
+    )
+
+
+def operations_on(call: Call, observed: Observed) -> tuple[Operation, ...]:
+    """What XenAPI is doing to the object of this call right now."""
+    if isinstance(call, VmCall):
+        vm = observed.vms.get(call.vm)
+        return vm.operations if vm is not None else ()
+    node = observed.nodes.get(call.node)
+    return node.operations if node is not None else ()
+
+
+def judge(flight: InFlight, observed: Observed) -> Outcome:
+    """What the records say became of a call that is over. The answer only explains a failure."""
+    held = achieved(flight.call, observed)
+    if held is None:
+        return Stalled(reason="ObjectGone", message="the object is no longer in the pool")
+    if held:
+        return Done()
+    match flight.answer:
+        case Retry() | Stalled() as failure:
+            return failure
+        case Unsure(reason=reason, message=message):
+            return Retry(reason=reason, message=message)
+        case _:
+            return Retry(
+                reason="NotObserved", message="the call succeeded, but the pool does not show it"
+            )
+
+
+def achieved(call: Call, observed: Observed) -> bool | None:
+    """Whether the pool shows what this call was to bring about; None if its object is gone."""
+    if isinstance(call, DisableNode | EnableNode):
+        node = observed.nodes.get(call.node)
+        return None if node is None else node.enabled is isinstance(call, EnableNode)
+    vm = observed.vms.get(call.vm)
+    if vm is None:
+        return None
+    match call:
+        case StartOn(node=home) | ResumeOn(node=home) | PoolMigrate(node=home):
+            return vm.power is PowerState.RUNNING and vm.node == home
+        case Unpause():
+            return vm.power is PowerState.RUNNING
+        case CleanShutdown():
+            return vm.power is PowerState.HALTED
+        case Suspend():
+            return vm.power is PowerState.SUSPENDED
+        case SetMemory(size=size):
+            return memory_met(size, vm)
+        case SetVcpusMax(count=count):
+            return vm.vcpus_max == count
+        case SetVcpusAtStartup(count=count):
+            return vm.vcpus_at_startup == count
+        case SetNameLabel(label=label):
+            return vm.name == label
+        case AddTag(label=label):
+            return label in vm.tags
+        case EjectMedia(vbd=vbd):
+            return not any(disk.vbd == vbd and disk.vdi is not None for disk in vm.disks)
+
+
+def _judged(
+    flight: InFlight, outcome: Outcome, journal: JournalState, policy: RetryPolicy
+) -> Settled:
+    failures, wait_s = 0, 0.0
+    if not isinstance(outcome, Done):
+        before = journal.backoff.get(flight.subject)
+        failures = 1 + (before.failures if before is not None else 0)
+    if isinstance(outcome, Retry):
+        wait_s = max(outcome.after_s, backoff_s(policy, failures))
+        if failures >= policy.stalled_after:
+            outcome = Stalled(reason=outcome.reason, message=outcome.message)
+    return Settled(
+        txn=flight.txn,
+        object=flight.action.object,
+        subject=flight.subject,
+        outcome=outcome,
+        backoff_s=wait_s,
+        failures=failures,
+    )
+
+
+def backoff_s(policy: RetryPolicy, failures: int) -> float:
+    """Seconds until the next try after so many failures in a row."""
+    return float(min(policy.max_s, policy.base_s * policy.factor ** (failures - 1)))
+
+
+_TIMEOUTS_S: dict[type, float] = {
+    StartOn: 600.0,
+    ResumeOn: 1200.0,
+    Suspend: 1200.0,
+    CleanShutdown: 1320.0,
+    PoolMigrate: 1800.0,
+}
+
+
+def timeout_s(call: Call, migration_s: float | None = None) -> float:
+    """How long we wait for a call. A guest has 20 minutes of XenAPI's to shut down; setters answer soon."""
+    if isinstance(call, PoolMigrate) and migration_s is not None:
+        return migration_s
+    return _TIMEOUTS_S.get(type(call), 60.0)

@@ -1,0 +1,226 @@
+"""What goes into the reconciler and what comes out: events in, ordered effects out.
+
+The edge turns the world into events and performs effects in the order given. It decides nothing, not
+even when to look: `Look` and the deadline say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import field
+
+from membership.ledger import Fact
+from membership.view import View
+from reconciler.actions import Answer, Call
+from reconciler.observed import Observed
+from reconciler.records import Record
+from schema.errors import ConfigError
+from schema.model import Desired, Frozen
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+class Head(Frozen, frozen=True, kw_only=True):
+    """The newest revision that touched our path. `committed_epoch_s` is Subversion's date of it."""
+
+    repository: str
+    path: str
+    revision: int
+    author: str | None
+    message: str
+    committed_epoch_s: float = 0.0
+
+
+class PoolObserved(Frozen, frozen=True, kw_only=True):
+    observed: Observed
+
+
+class PoolLost(Frozen, frozen=True, kw_only=True):
+    """The pool cannot be observed; repeated while that lasts. `reason` is XenAPI's code or our word."""
+
+    reason: str
+    message: str
+
+
+class SourceSeen(Frozen, frozen=True, kw_only=True):
+    """Subversion answered: this is its head."""
+
+    head: Head
+
+
+class SourceFailed(Frozen, frozen=True, kw_only=True):
+    """`reason` is a class: unreachable, refused (credentials), missing, changed, broken."""
+
+    reason: str
+    message: str
+
+
+class Authorship(Frozen, frozen=True, kw_only=True):
+    """Who last touched an object, in which revision, with what first line of log."""
+
+    revision: int
+    author: str | None
+    summary: str
+
+
+class TreeLoaded(Frozen, frozen=True, kw_only=True):
+    """The tree of `head` was exported, made durable and validated.
+
+    `desired` is None where `errors` say why not. `needs_upgrade`: written for a newer cxm.
+    `authors` tells who last touched each object, by its name for people (`vm/web1`).
+    """
+
+    head: Head
+    digest: str
+    desired: Desired | None
+    errors: tuple[ConfigError, ...] = ()
+    needs_upgrade: bool = False
+    authors: Mapping[str, Authorship] = field(default_factory=dict)
+
+
+class FetchFailed(Frozen, frozen=True, kw_only=True):
+    """The tree of `head` could not be brought here; `reason` as in `SourceFailed`."""
+
+    head: Head
+    reason: str
+    message: str
+
+
+class CallReturned(Frozen, frozen=True, kw_only=True):
+    txn: str
+    answer: Answer
+
+
+class ViewPushed(Frozen, frozen=True, kw_only=True):
+    view: View
+
+
+class FactsMerged(Frozen, frozen=True, kw_only=True):
+    """Facts that came from elsewhere and are durable here."""
+
+    facts: tuple[Fact, ...]
+
+
+class Tick(Frozen, frozen=True, kw_only=True):
+    """The deadline has come."""
+
+
+Event = (
+    PoolObserved
+    | PoolLost
+    | SourceSeen
+    | SourceFailed
+    | TreeLoaded
+    | FetchFailed
+    | CallReturned
+    | ViewPushed
+    | FactsMerged
+    | Tick
+)
+
+# --- requests of people ---------------------------------------------------------------------------
+
+
+class AskLook(Frozen, tag_field="ask", tag="look", frozen=True, kw_only=True):
+    """Look at Subversion now (the post-commit hook, `cxm apply`, `cxm wait`)."""
+
+
+class AskApply(Frozen, tag_field="ask", tag="apply", frozen=True, kw_only=True):
+    """Approve `revision` in gated mode; in any mode try again at once what waits for back-off."""
+
+    revision: int
+    by: str
+
+
+class AskFreeze(Frozen, tag_field="ask", tag="freeze", frozen=True, kw_only=True):
+    """`objects` are names for people (`vm/web1`, `node/xen2`, `all`)."""
+
+    objects: tuple[str, ...]
+    scopes: tuple[str, ...]
+    for_s: float | None
+    reason: str
+    by: str
+
+
+class AskThaw(Frozen, tag_field="ask", tag="thaw", frozen=True, kw_only=True):
+    objects: tuple[str, ...]
+    by: str
+
+
+class AskDrain(Frozen, tag_field="ask", tag="drain", frozen=True, kw_only=True):
+    node: str
+    for_s: float | None
+    reason: str
+    by: str
+
+
+class AskUndrain(Frozen, tag_field="ask", tag="undrain", frozen=True, kw_only=True):
+    node: str
+    by: str
+
+
+class AskRetry(Frozen, tag_field="ask", tag="retry", frozen=True, kw_only=True):
+    objects: tuple[str, ...]
+    by: str
+
+
+Ask = AskLook | AskApply | AskFreeze | AskThaw | AskDrain | AskUndrain | AskRetry
+
+
+class Reply(Frozen, frozen=True, kw_only=True):
+    """The answer to a request: refused with a reason, or accepted with what was noted."""
+
+    accepted: bool
+    reason: str = ""
+    message: str = ""
+    notes: tuple[str, ...] = ()
+    look: int = 0
+    """The number of the look at Subversion that will have seen everything committed by now."""
+
+
+# --- effects --------------------------------------------------------------------------------------
+
+
+class Write(Frozen, frozen=True, kw_only=True):
+    """Append to the journal; durable before the next effect."""
+
+    record: Record
+
+
+class Share(Frozen, frozen=True, kw_only=True):
+    """Put into the ledger; durable (and acknowledged by peers) before the next effect."""
+
+    fact: Fact
+
+
+class Perform(Frozen, frozen=True, kw_only=True):
+    """Make this call, tag its task with `txn`, give up after `timeout_s`, come back with the answer."""
+
+    txn: str
+    call: Call
+    timeout_s: float
+
+
+class Look(Frozen, frozen=True, kw_only=True):
+    """Ask Subversion for its head and come back with `SourceSeen` or `SourceFailed`."""
+
+    timeout_s: float
+
+
+class Fetch(Frozen, frozen=True, kw_only=True):
+    """Export, make durable and validate the tree of this head; come back with `TreeLoaded`
+    or `FetchFailed`."""
+
+    head: Head
+    timeout_s: float
+
+
+class Keep(Frozen, frozen=True, kw_only=True):
+    """Make this exported revision the last known good one (`target`)."""
+
+    revision: int
+    digest: str
+
+
+Effect = Write | Share | Perform | Look | Fetch | Keep

@@ -1,0 +1,447 @@
+"""Plan: which rows of the drift are carried out now, which wait and for what, which are refused and why.
+
+Recomputed from scratch on every step and never remembered: what was begun is in the journal, what
+came of it is in the next observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from msgspec.structs import replace as with_fields
+
+from membership.clock import Now
+from membership.ledger import Ledger
+from membership.view import View
+from reconciler.actions import (
+    Action,
+    Blocked,
+    Cause,
+    Disruption,
+    Plan,
+    Precondition,
+    Verb,
+    Waits,
+)
+from reconciler.aspects import desired_power
+from reconciler.drift import Change, Drift, NodeChange, VmChange
+from reconciler.gates import Gates, blocked, restart_refused
+from reconciler.journal import InFlight, JournalState
+from reconciler.limits import Slots
+from reconciler.observed import Observed, Operation, PowerState
+from reconciler.placement import Ground, Room, need, room
+from reconciler.steps import Step, next_step
+from schema.forms import duration_text
+from schema.model import Desired, Live, Priority, Restart
+
+Load = None
+"""What the nodes and VMs consume. No rule reads it yet: balancing brings it."""
+
+
+def plan(
+    drift: Drift,
+    desired: Desired,
+    observed: Observed,
+    view: View,
+    ledger: Ledger,
+    journal: JournalState,
+    load: None,
+    now: Now,
+) -> Plan:
+    """What to do about the drift. Every change comes out as one action or one refusal, none is lost.
+
+    The plan is the same on every node, leader or not; who may carry it out is the reconciler's
+    question (`View.may_act`).
+    """
+    del view, load
+    if not drift.changes:
+        return Plan(blocked=drift.blocked, told=drift.told)
+    planner = _Planner(drift, desired, observed, ledger, journal, now)
+    return planner.plan()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A change that may go forward: its next step, and what it still waits for."""
+
+    change: Change
+    step: Step | None
+    waits: Waits | None
+
+
+class _Planner:
+    def __init__(
+        self,
+        drift: Drift,
+        desired: Desired,
+        observed: Observed,
+        ledger: Ledger,
+        journal: JournalState,
+        now: Now,
+    ) -> None:
+        self._drift = drift
+        self._desired = desired
+        self._observed = observed
+        self._ledger = ledger
+        self._journal = journal
+        self._now = now
+        self._gates = Gates(desired, observed, ledger, now)
+        closed = dict.fromkeys(self._gates.frozen_nodes(), "Frozen") | dict(drift.closed)
+        self._ground = Ground(observed, drift.adoption, closed)
+        self._flights = {flight.subject: flight for flight in journal.in_flight.values()}
+        self._taken: set[str] = set(self._flights)
+        self._network = _network(desired.cluster.migration_network, observed)
+        self._rows: list[_Row] = []
+        self._blocked: list[Blocked] = list(drift.blocked)
+
+    def plan(self) -> Plan:
+        room_now = room(self._observed, self._journal.in_flight.values())
+        for change in sorted(self._drift.changes, key=_urgency):
+            self._decide(_in_effect(change), room_now)
+        slots = Slots(self._desired.cluster.limits, self._observed, self._journal)
+        actions = [self._action(row, slots) for row in self._in_waves()]
+        revision = self._ledger.target.revision if self._ledger.target is not None else 0
+        actions.sort(key=lambda action: (action.object, action.verb))
+        return Plan(
+            actions=tuple(_numbered(actions, revision)),
+            blocked=tuple(sorted(self._blocked, key=lambda row: (row.object, row.verb))),
+            told=self._drift.told,
+            next_s=_next(actions, self._blocked),
+        )
+
+    # --- may it, and what is the next call -------------------------------------------------------
+
+    def _decide(self, change: Change, taken: Room) -> None:
+        verdict = self._refuse(change) or self._delay(change)
+        if isinstance(verdict, Blocked):
+            self._blocked.append(verdict)
+            return
+        if verdict is not None:
+            self._rows.append(_Row(change, None, verdict))
+            return
+        owed = self._journal.own_stops.get(change.subject)
+        step = next_step(change, self._ground, taken, owed, self._network)
+        if isinstance(step, Blocked):
+            self._blocked.append(step)
+            return
+        if step.size and step.node is not None:
+            taken.add(self._drift.adoption.node_uuids[step.node], step.size)
+        self._taken.add(change.subject)
+        self._rows.append(_Row(change, step, None))
+
+    def _refuse(self, change: Change) -> Blocked | None:
+        if change.subject in self._flights:
+            return None
+        return (
+            self._gates.refuse(change, self._touched(change))
+            or _contended(change)
+            or self._stalled(change)
+            or self._foreign(change)
+            or self._unknown(change)
+            or _not_ours_to_stop(change, self._journal)
+            or _never(change, self._journal)
+        )
+
+    def _touched(self, change: Change) -> tuple[str, ...]:
+        if isinstance(change, NodeChange) or change.real.node is None:
+            return ()
+        return (self._drift.adoption.node_name(change.real.node),)
+
+    def _stalled(self, change: Change) -> Blocked | None:
+        backoff = self._journal.backoff.get(change.subject)
+        if backoff is None or not backoff.stalled:
+            return None
+        tries = f"after {backoff.failures} tries" if backoff.failures > 1 else "at the first try"
+        message = f"{backoff.message or backoff.reason} ({tries})"
+        return blocked(change, backoff.reason, message, f"cxm retry {change.object}")
+
+    def _foreign(self, change: Change) -> Blocked | None:
+        """Whoever works on the object is let finish: XenAPI would queue us behind, for hours if need be."""
+        operations = _operations(change)
+        if not operations or any(operation.txn for operation in operations):
+            return None
+        other = operations[0]
+        by = f" (task {other.task})" if other.task else ""
+        return blocked(
+            change,
+            "ForeignOperation",
+            f"{change.message}; somebody else's {other.kind} is under way{by}",
+            "wait for it, or cancel it",
+        )
+
+    def _unknown(self, change: Change) -> Blocked | None:
+        if isinstance(change, NodeChange) or change.real.node is None:
+            return None
+        host = self._observed.nodes.get(change.real.node)
+        if host is not None and host.live:
+            return None
+        name = self._drift.adoption.node_name(change.real.node)
+        return blocked(
+            change,
+            "NodeUnknown",
+            f"{change.message}; the pool does not hear {name}, so the VM's state is not known",
+            f"find out what became of {name}",
+        )
+
+    def _delay(self, change: Change) -> Waits | None:
+        """What only time, or the end of something under way, will allow."""
+        flight = self._flights.get(change.subject)
+        if flight is not None:
+            return _under_way(flight, change)
+        if any(operation.txn for operation in _operations(change)):
+            return Waits(on="in-flight", message="an earlier call of cxm is still under way")
+        if change.subject in self._taken:
+            return Waits(on="in-flight", message="after the other change of the same object")
+        return self._backing_off(change) or self._grace(change) or self._window(change)
+
+    def _backing_off(self, change: Change) -> Waits | None:
+        backoff = self._journal.backoff.get(change.subject)
+        if backoff is None or backoff.until_s is None or backoff.until_s <= self._now.mono_s:
+            return None
+        message = f"{backoff.message or backoff.reason}, try {backoff.failures + 1} follows"
+        return Waits(on="back-off", message=message, until_s=backoff.until_s)
+
+    def _grace(self, change: Change) -> Waits | None:
+        if isinstance(change, NodeChange) or change.since_s is None or change.crashed:
+            return None
+        grace_s = self._desired.cluster.reconcile.drift_grace_s
+        until_s = change.since_s + grace_s
+        if until_s <= self._now.mono_s:
+            return None
+        message = f"changed by someone else; mended after driftGrace {duration_text(grace_s)}"
+        return Waits(on="driftGrace", message=message, until_s=until_s)
+
+    def _window(self, change: Change) -> Waits | None:
+        if isinstance(change, NodeChange) or change.vm.restart is not Restart.WINDOW:
+            return None
+        if not _stops_on_the_way(change, self._journal):
+            return None
+        return Waits(
+            on="window",
+            message="PendingRestart: restart is window and no maintenance window is open;"
+            " restart: now applies it at once",
+        )
+
+    # --- when ---------------------------------------------------------------------------------
+
+    def _in_waves(self) -> Iterable[_Row]:
+        """Starts go wave by wave, and after what they name. A refused start holds nobody up."""
+        coming = (row.change for row in self._rows if _is_coming(row))
+        pending = [change.vm.start.wave for change in coming if isinstance(change, VmChange)]
+        first = min(pending, default=0)
+        down = {row.change.object for row in self._rows if _starts(row.change)} | {
+            row.object for row in self._blocked if row.verb is Verb.START
+        }
+        for row in self._rows:
+            yield self._waved(row, first, down)
+
+    def _waved(self, row: _Row, first: int, down: set[str]) -> _Row:
+        change = row.change
+        if row.waits is not None or not isinstance(change, VmChange) or not _starts(change):
+            return row
+        unmet = next((name for name in change.vm.start.after if name in down), None)
+        if unmet is not None:
+            return replace(row, waits=Waits(on=unmet, message=f"start.after names {unmet}"))
+        if change.vm.start.wave > first:
+            message = f"wave {first} starts before wave {change.vm.start.wave}"
+            return replace(row, waits=Waits(on=f"wave {first}", message=message))
+        return row
+
+    def _action(self, row: _Row, slots: Slots) -> Action:
+        change, step, waits = row.change, row.step, row.waits
+        if step is not None and waits is None:
+            waits = slots.full(step.call, change.cause)
+            if waits is None:
+                slots.take(step.call)
+        return Action(
+            id="",
+            object=change.object,
+            verb=change.verb,
+            cause=change.cause,
+            reason=change.reason,
+            message=_message(change, step),
+            disruption=change.disruption if isinstance(change, VmChange) else Disruption.NONE,
+            estimate_s=_estimate(change),
+            preconditions=_preconditions(change, self._drift),
+            waits=waits,
+            call=step.call if step is not None else None,
+            node=step.node if step is not None else None,
+        )
+
+
+# --- refusals that need no more than the row --------------------------------------------------------
+
+
+def _contended(change: Change) -> Blocked | None:
+    if isinstance(change, NodeChange) or change.cause is not Cause.DRIFT or not change.foreign:
+        return None
+    return blocked(
+        change,
+        "Contended",
+        f"{change.message}; changed by others {change.foreign} times within an hour: hands off",
+        f"agree with whoever does it, then cxm retry {change.object}",
+    )
+
+
+def _stops_on_the_way(change: Change, journal: JournalState) -> bool:
+    """Whether carrying out this row would stop a VM that is up, in order to start it again."""
+    return (
+        isinstance(change, VmChange)
+        and change.verb is Verb.RESTART
+        and change.real.power is not PowerState.HALTED
+        and change.reason != "DrainShutdown"
+        and change.subject not in journal.own_stops
+    )
+
+
+def _not_ours_to_stop(change: Change, journal: JournalState) -> Blocked | None:
+    if isinstance(change, NodeChange) or change.verb is not Verb.RESTART:
+        return None
+    if desired_power(change.vm) is PowerState.RUNNING or change.subject in journal.own_stops:
+        return None
+    return blocked(
+        change,
+        "StateNotManaged",
+        f"{change.message}; this stops the VM, and the tree does not say state: running",
+        "set state: running, or stop the VM yourself",
+    )
+
+
+def _never(change: Change, journal: JournalState) -> Blocked | None:
+    if isinstance(change, NodeChange) or not _stops_on_the_way(change, journal):
+        return None
+    return restart_refused(change)
+
+
+def _in_effect(change: Change) -> Change:
+    """A VM that cannot move live is moved by stop and start, where its tree prefers live only."""
+    if isinstance(change, NodeChange) or change.verb is not Verb.MIGRATE:
+        return change
+    if not change.real.immobile or change.vm.migration.live is Live.REQUIRED:
+        return change
+    message = f"{change.message}, by stop and start: {change.real.immobile}"
+    return replace(
+        change,
+        verb=Verb.RESTART,
+        reason="ColdMove",
+        message=message,
+        disruption=Disruption.COLD,
+    )
+
+
+def _operations(change: Change) -> tuple[Operation, ...]:
+    return change.host.operations if isinstance(change, NodeChange) else change.real.operations
+
+
+def _under_way(flight: InFlight, change: Change) -> Waits:
+    same = flight.action.verb is change.verb
+    what = "under way" if same else f"after the {flight.action.verb.value} under way"
+    if flight.answered_s is not None:
+        what += ", to be seen in the pool"
+    return Waits(on="in-flight", message=what)
+
+
+# --- order -----------------------------------------------------------------------------------------
+
+_ORDER: Mapping[Verb, int] = {
+    Verb.UNCORDON: 0,
+    Verb.CORDON: 1,
+    Verb.STOP: 2,
+    Verb.SUSPEND: 2,
+    Verb.CHANGE: 3,
+    Verb.MIGRATE: 4,
+    Verb.START: 5,
+    Verb.RESUME: 5,
+    Verb.RESTART: 6,
+}
+
+_PRIORITY: Mapping[Priority, int] = {Priority.CRITICAL: 0, Priority.NORMAL: 1, Priority.LOW: 2}
+
+
+def _urgency(change: Change) -> tuple[int, int, int, str, str]:
+    """What frees memory before what takes it; who is more important before who is less."""
+    order = _ORDER[change.verb]
+    if isinstance(change, NodeChange):
+        return (order, 0, 0, change.object, change.reason)
+    vm = change.vm
+    return (order, _PRIORITY[vm.priority], vm.start.wave, change.object, change.reason)
+
+
+def _starts(change: Change) -> bool:
+    return change.verb is Verb.START
+
+
+def _is_coming(row: _Row) -> bool:
+    """A start that is going on or can go on now, so that later waves wait for it."""
+    if not _starts(row.change):
+        return False
+    return row.waits is None or row.waits.on == "in-flight"
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+
+def _message(change: Change, step: Step | None) -> str:
+    if step is None or step.node is None or isinstance(change, NodeChange):
+        return change.message
+    if change.verb is Verb.MIGRATE:
+        return f"{change.message}, to {step.node}"
+    if change.verb in (Verb.START, Verb.RESUME):
+        return f"{change.message}, on {step.node}"
+    return change.message
+
+
+_MIGRATION_BASE_S = 5.0
+_BYTES_PER_S = 100e6
+
+
+def _estimate(change: Change) -> float:
+    """Seconds, from sizes and a 1 Gbit/s network; an order of magnitude, not a promise."""
+    if isinstance(change, NodeChange):
+        return 1.0
+    by_memory = need(change.real) / _BYTES_PER_S
+    match change.verb:
+        case Verb.MIGRATE:
+            return round(_MIGRATION_BASE_S + by_memory)
+        case Verb.SUSPEND | Verb.RESUME:
+            return round(by_memory)
+        case Verb.RESTART:
+            return 40.0
+        case Verb.STOP:
+            return 20.0
+        case Verb.START:
+            return 10.0
+        case _:
+            return 1.0
+
+
+def _preconditions(change: Change, drift: Drift) -> tuple[Precondition, ...]:
+    if isinstance(change, NodeChange):
+        enabled = "true" if change.host.enabled else "false"
+        return (Precondition(object=change.object, field="enabled", equals=enabled),)
+    power = Precondition(object=change.object, field="power_state", equals=change.real.power.value)
+    if change.real.node is None:
+        return (power,)
+    node = drift.adoption.node_name(change.real.node)
+    return (power, Precondition(object=change.object, field="resident_on", equals=node))
+
+
+def _numbered(actions: Iterable[Action], revision: int) -> Iterable[Action]:
+
+    for number, action in enumerate(actions, start=1):
+        yield with_fields(action, id=f"A-{revision}-{number}")
+
+
+def _next(actions: Iterable[Action], refusals: Iterable[Blocked]) -> float | None:
+    moments = [a.waits.until_s for a in actions if a.waits is not None]
+    moments += [row.until_s for row in refusals]
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _network(name: str | None, observed: Observed) -> str | None:
+    """The uuid of the migration network; named by uuid or by the pool's name for it."""
+    if name is None:
+        return None
+    found = (n.uuid for n in observed.networks.values() if name in (n.uuid, n.name))
+    return next(found, None)

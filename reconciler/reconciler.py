@@ -1,0 +1,413 @@
+"""The reconciler: where observation, wish, view and memory meet. Events in, ordered effects out.
+
+It holds the latest snapshots and the fold of the journal, nothing else. Each step recomputes the plan
+and emits what is ready and not in flight. A call is announced in the journal before it is made, and
+is over only when an observation newer than its return says so.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from msgspec.structs import replace
+
+from membership.clock import Now
+from membership.ledger import Fact, FactValue, Ledger
+from membership.view import View
+from reconciler.actions import Action, DisableNode, EnableNode, Plan, PoolMigrate
+from reconciler.adoption import adopt
+from reconciler.asking import decide
+from reconciler.diff import diff
+from reconciler.drift import Drift
+from reconciler.inflight import settle, timeout_s
+from reconciler.journal import JournalState
+from reconciler.messages import (
+    Ask,
+    CallReturned,
+    Effect,
+    Event,
+    FactsMerged,
+    FetchFailed,
+    Look,
+    Perform,
+    PoolLost,
+    PoolObserved,
+    Reply,
+    Share,
+    SourceFailed,
+    SourceSeen,
+    Tick,
+    TreeLoaded,
+    ViewPushed,
+    Write,
+)
+from reconciler.observed import STALE_AFTER_S, Observed
+from reconciler.plan import plan
+from reconciler.records import (
+    Answered,
+    AnyEntry,
+    Cleared,
+    Converged,
+    DaemonStarted,
+    Diverged,
+    Intended,
+    Noticed,
+    Record,
+    Retried,
+    SourceBack,
+    SourceLost,
+)
+from reconciler.report import Facts, report
+from reconciler.revisions import Revisions, Verdict, trusted
+from reconciler.sightings import sight
+from reconciler.status import Status
+from reconciler.why import Why, explain
+from schema.model import Desired, Source
+from schema.model import Retry as RetryPolicy
+
+STEP_INTERVAL_S = 1.0
+"""At most one plan a second: a busy pool sends events much faster than anything can change course."""
+
+
+class Reconciler:
+    """One daemon's core. Not thread-safe; `now` never goes back."""
+
+    def __init__(
+        self,
+        *,
+        me: str,
+        version: str,
+        cluster_id: str,
+        journal: JournalState,
+        ledger: Ledger,
+        view: View,
+        kept: TreeLoaded | None,
+        random: Random,
+    ) -> None:
+        self._me = me
+        self._version = version
+        self._cluster_id = cluster_id
+        self._journal = journal
+        self._ledger = ledger
+        self._view = view
+        self._random = random
+        kept = trusted(kept, ledger.target)
+        self._revisions = Revisions(cluster_id, kept)
+        self._observed: Observed | None = None
+        self._lost: PoolLost | None = None
+        self._drift: Drift | None = None
+        self._plan = Plan()
+        self._preview: Plan | None = None
+        self._proof_s: float | None = None
+        self._stepped_s: float | None = None
+        self._due_s: float | None = None
+        self._fresh = False
+        self._looking = False
+        self._looks = 0
+        self._look_s: float | None = None
+        self._answered_s: float | None = None
+        self._failures = 0
+        self._effects: list[Effect] = []
+        self._desired_before: Desired | None = kept.desired if kept is not None else None
+
+    # --- the surface ----------------------------------------------------------------------------
+
+    def start(self, now: Now) -> list[Effect]:
+        """What a daemon does first: what was in flight has lost its caller, and Subversion is looked at."""
+        self._write(now, DaemonStarted(version=self._version, node=self._me, term=self._view.term))
+        self._look(now)
+        return self._taken()
+
+    def handle(self, event: Event, now: Now) -> list[Effect]:
+        """Take one event in; the effects are to be performed in their order."""
+        match event:
+            case PoolObserved(observed=observed):
+                self._observe(observed, now)
+            case PoolLost():
+                self._lost = event
+            case SourceSeen() | SourceFailed():
+                self._looked(event, now)
+            case TreeLoaded() | FetchFailed():
+                self._loaded(event, now)
+            case CallReturned(txn=txn, answer=answer):
+                if txn in self._journal.in_flight:
+                    self._write(now, Answered(txn=txn, answer=answer))
+            case ViewPushed(view=view):
+                self._view = view
+                self._wake(now)
+            case FactsMerged(facts=facts):
+                self._ledger = self._ledger.merge(facts)
+                self._wake(now)
+            case Tick():
+                pass
+        self._advance(now)
+        return self._taken()
+
+    def ask(self, ask: Ask, now: Now) -> tuple[Reply, list[Effect]]:
+        """Take in a request of a person."""
+        decision = decide(ask, self._facts(), now)
+        for entry in decision.entries:
+            self._write(now, entry)
+        for key, value in decision.facts:
+            self._share(now, key, value)
+        reply = decision.reply
+        if decision.approve is not None:
+            self._follow(self._revisions.approve(decision.approve, self._ledger.target), now)
+        if decision.look:
+            reply = self._look_on_request(reply, now)
+        if reply.accepted:
+            self._wake(now)
+        self._advance(now)
+        return reply, self._taken()
+
+    def deadline(self) -> float | None:
+        """The monotonic moment at which time alone asks for a `Tick`."""
+        moments = [self._due_s, None if self._looking else self._look_s]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def status(self, now: Now) -> Status:
+        return report(self._facts(), now)
+
+    def why(self, obj: str, now: Now) -> Why:
+        """What is known about one object: its rows, its past, and what placement says of it."""
+        return explain(obj, self._facts(), now)
+
+    # --- events -------------------------------------------------------------------------------
+
+    def _observe(self, observed: Observed, now: Now) -> None:
+        self._observed = observed
+        self._lost = None
+        self._fresh = True
+        self._wake(now)
+
+    def _loaded(self, event: TreeLoaded | FetchFailed, now: Now) -> None:
+        if isinstance(event, TreeLoaded):
+            self._follow(self._revisions.loaded(event, self._ledger.target), now)
+        elif event.head == self._revisions.head:
+            self._revisions.failed()
+            self._lose(event, now)
+
+    def _looked(self, event: SourceSeen | SourceFailed, now: Now) -> None:
+        self._looking = False
+        self._looks += 1
+        if isinstance(event, SourceFailed):
+            self._lose(event, now)
+            return
+        self._failures = 0
+        self._answered_s = now.mono_s
+        fetch_s = FETCH_FACTOR * self._settings().timeout_s
+        verdict = self._revisions.seen(event.head, self._ledger.target, fetch_s)
+        doubted = any(isinstance(entry, SourceLost) for entry in verdict.entries)
+        if self._journal.source_lost is not None and not doubted:
+            self._write(now, SourceBack())
+        self._follow(verdict, now)
+
+    def _lose(self, event: SourceFailed | FetchFailed, now: Now) -> None:
+        self._failures += 1
+        lost = SourceLost(reason=event.reason, message=event.message)
+        if lost != self._journal.source_lost:
+            self._write(now, lost)
+
+    def _follow(self, verdict: Verdict, now: Now) -> None:
+        """Carry out what the revisions decided. The ledger knows the target before anybody acts on it."""
+        before = self._desired_before
+        for entry in verdict.entries:
+            if not (isinstance(entry, SourceLost) and entry == self._journal.source_lost):
+                self._write(now, entry)
+        if verdict.fetch is not None:
+            self._effects.append(verdict.fetch)
+        if verdict.keep is not None:
+            self._effects.append(verdict.keep)
+        if verdict.target is not None:
+            self._share(now, "target", verdict.target)
+            self._another_chance(before, now)
+        self._desired_before = self._desired()
+        self._wake(now)
+
+    def _another_chance(self, before: Desired | None, now: Now) -> None:
+        """A new wish for an object ends its back-off: what failed was the old one."""
+        target = self._revisions.target
+        if before is None or target is None or target.desired is None:
+            return
+        by = f"r{target.head.revision}"
+        for vm in target.desired.vms.values():
+            uuid = vm.match.uuid
+            if uuid in self._journal.backoff and before.vms.get(vm.name) != vm:
+                self._write(now, Retried(object=f"vm/{vm.name}", subject=uuid, by=by))
+
+    # --- looking at Subversion ------------------------------------------------------------------
+
+    def _settings(self) -> Source:
+        desired = self._desired()
+        return desired.cluster.source if desired is not None else Source()
+
+    def _look(self, now: Now) -> None:
+        source = self._settings()
+        self._looking = True
+        self._look_s = None
+        self._effects.append(Look(timeout_s=source.timeout_s))
+        spread = source.jitter * (2.0 * self._random.random() - 1.0)
+        self._look_s = now.mono_s + source.poll_s * (1.0 + spread)
+
+    def _look_on_request(self, reply: Reply, now: Now) -> Reply:
+        """A look under way may have read before the commit that is asked about: then the next counts."""
+        number = self._looks + (2 if self._looking else 1)
+        if self._looking:
+            self._look_s = now.mono_s
+        else:
+            self._look(now)
+        return replace(reply, look=number)
+
+    # --- one step -------------------------------------------------------------------------------
+
+    def _wake(self, now: Now) -> None:
+        """Something changed: plan again, but not within a second of the last time."""
+        earliest = now.mono_s
+        if self._stepped_s is not None:
+            earliest = max(earliest, self._stepped_s + STEP_INTERVAL_S)
+        self._due_s = earliest if self._due_s is None else min(self._due_s, earliest)
+
+    def _advance(self, now: Now) -> None:
+        if not self._looking and self._look_s is not None and self._look_s <= now.mono_s:
+            self._look(now)
+        if self._due_s is not None and self._due_s <= now.mono_s:
+            self._step(now)
+
+    def _step(self, now: Now) -> None:
+        self._stepped_s = now.mono_s
+        self._due_s = None
+        observed, desired = self._observed, self._desired()
+        if observed is None or desired is None or observed.age_s(now.mono_s) > STALE_AFTER_S:
+            return
+        if self._fresh:
+            self._learn(desired, observed, now)
+            self._fresh = False
+        self._drift = diff(desired, observed, self._ledger, self._journal, now)
+        self._plan = self._planned(self._drift, desired, observed, now)
+        self._preview = self._previewed(observed, now)
+        if self._view.may_act(now.mono_s):
+            self._emit(desired, now)
+        self._notice(now)
+        self._prove(observed, now)
+        self._due_s = self._next(now)
+
+    def _learn(self, desired: Desired, observed: Observed, now: Now) -> None:
+        """Let the observation settle what was in flight, and remember what was seen of each VM."""
+        ours = self._journal.busy
+        policy: RetryPolicy = desired.cluster.reconcile.retry
+        for settled in list(settle(self._journal, observed, policy)):
+            self._write(now, settled)
+        for entry in sight(adopt(desired, observed), self._journal, ours, now.mono_s):
+            self._write(now, entry)
+
+    def _planned(self, drift: Drift, desired: Desired, observed: Observed, now: Now) -> Plan:
+        return plan(drift, desired, observed, self._view, self._ledger, self._journal, None, now)
+
+    def _previewed(self, observed: Observed, now: Now) -> Plan | None:
+        """What the gated head would do, if it were approved."""
+        candidate = self._revisions.candidate
+        if candidate is None or candidate.desired is None:
+            return None
+        drift = diff(candidate.desired, observed, self._ledger, self._journal, now)
+        return self._planned(drift, candidate.desired, observed, now)
+
+    def _emit(self, desired: Desired, now: Now) -> None:
+        for action in self._plan.ready:
+            call = action.call
+            assert call is not None
+            txn = f"cxm-{self._view.term}-{self._journal.last_seq + 1}"
+            subject = call.node if isinstance(call, DisableNode | EnableNode) else call.vm
+            if subject in self._journal.busy:
+                continue
+            self._write(now, Intended(txn=txn, action=action, subject=subject))
+            limit_s = timeout_s(call, self._migration_s(desired, action))
+            self._effects.append(Perform(txn=txn, call=call, timeout_s=limit_s))
+
+    def _migration_s(self, desired: Desired, action: Action) -> float | None:
+        if not isinstance(action.call, PoolMigrate):
+            return None
+        vm = desired.vms.get(action.object.removeprefix("vm/"))
+        return vm.migration.timeout_s if vm is not None else None
+
+    # --- what people are told -------------------------------------------------------------------
+
+    def _notice(self, now: Now) -> None:
+        """Journal what became blocked or worth telling, and what no longer is."""
+        present = {(row.object, row.reason): row.message for row in self._plan.blocked}
+        present.update({(row.object, row.reason): row.message for row in self._plan.told})
+        for key in sorted(present.keys() - self._journal.noticed.keys()):
+            self._write(now, Noticed(object=key[0], reason=key[1], message=present[key]))
+        for key in sorted(self._journal.noticed.keys() - present.keys()):
+            self._write(now, Cleared(object=key[0], reason=key[1]))
+
+    def _prove(self, observed: Observed, now: Now) -> None:
+        target = self._revisions.target
+        assert target is not None
+        revision = target.head.revision
+        quiet = self._plan.empty and not self._journal.in_flight and observed.complete
+        if quiet:
+            self._proof_s = observed.as_of_s
+            if not self._journal.in_sync:
+                self._write(now, Converged(revision=revision))
+        elif self._journal.in_sync:
+            self._write(now, Diverged(revision=revision))
+
+    def _next(self, now: Now) -> float | None:
+        """When time alone changes the plan: a wait ends, a freeze expires."""
+        expiry = self._ledger.next_expiry(now)
+        moments = [
+            self._plan.next_s,
+            None if expiry is None else now.mono_s + expiry,
+            self._preview.next_s if self._preview is not None else None,
+        ]
+        known = [moment for moment in moments if moment is not None]
+        return max(min(known), now.mono_s + STEP_INTERVAL_S) if known else None
+
+    # --- small things ---------------------------------------------------------------------------
+
+    def _desired(self) -> Desired | None:
+        target = self._revisions.target
+        return target.desired if target is not None else None
+
+    def _write(self, now: Now, entry: AnyEntry) -> None:
+        record = Record(seq=self._journal.last_seq + 1, at_s=now.mono_s, entry=entry)
+        self._journal.apply(record)
+        self._effects.append(Write(record=record))
+
+    def _share(self, now: Now, key: str, value: FactValue) -> None:
+        fact = Fact(
+            key=key,
+            term=self._view.term,
+            seq=self._ledger.next_seq,
+            at_epoch_s=now.epoch_s,
+            value=value,
+        )
+        self._ledger = self._ledger.merge([fact])
+        self._effects.append(Share(fact=fact))
+
+    def _taken(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    def _facts(self) -> Facts:
+        return Facts(
+            me=self._me,
+            version=self._version,
+            cluster_id=self._cluster_id,
+            view=self._view,
+            ledger=self._ledger,
+            journal=self._journal,
+            revisions=self._revisions,
+            observed=self._observed,
+            lost=self._lost,
+            drift=self._drift,
+            plan=self._plan if self._preview is None else self._preview,
+            proof_s=self._proof_s,
+            looks=self._looks,
+            answered_s=self._answered_s,
+            failures=self._failures,
+        )
+
+
+FETCH_FACTOR = 6.0
+"""An export may take so many times as long as a look."""

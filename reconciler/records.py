@@ -1,0 +1,220 @@
+"""The records of the journal: what this node meant, heard and noticed.
+
+A record is made durable before the effect that it announces. Times are monotonic seconds of this
+daemon; the edge stores wall time and converts on reading. Records are also the events that people
+read (`cxm events`), so their names and fields are an interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import field as struct_field
+from msgspec.structs import replace
+
+from membership.ledger import FactValue
+from reconciler.actions import Action, Answer, Outcome
+from reconciler.observed import PowerState
+from schema.model import Frozen
+
+Aspect = Literal["power", "placement", "memory", "vcpus", "nameLabel", "tags"]
+"""One thing about a VM that a tree can wish for. Drift is noticed, dated and healed per aspect."""
+
+
+class Sighting(Frozen, frozen=True, kw_only=True):
+    """What is remembered of one VM.
+
+    `met` holds, per aspect, the wish that was last seen fulfilled: a wish that was met and no longer
+    is, is drift; one that was never met is intent. `unmet` dates drift by the moment it was first
+    seen. `crashed`: the guest crashed, so that nobody meant its stop. `foreign` are the moments of the
+    last changes made by others, `moved_s` and `moved_by` tell of the last move by one of them, and
+    `doing` names the foreign task that was last seen at work on the VM.
+    """
+
+    power: PowerState
+    node: str | None
+    met: Mapping[str, str] = struct_field(default_factory=dict)
+    unmet: Mapping[str, float] = struct_field(default_factory=dict)
+    crashed: bool = False
+    foreign: tuple[float, ...] = ()
+    moved_s: float | None = None
+    moved_by: str = ""
+    doing: str = ""
+
+
+class Entry(Frozen, tag_field="entry", frozen=True, kw_only=True):
+    """Base of what a record can say."""
+
+
+class DaemonStarted(Entry, tag="started", frozen=True, kw_only=True):
+    """Everything in flight before this record has lost its caller: only observation can settle it."""
+
+    version: str
+    node: str
+    term: int
+
+
+class Intended(Entry, tag="intended", frozen=True, kw_only=True):
+    """A call is about to be made. Durable before the call; `txn` tags its task in the pool."""
+
+    txn: str
+    action: Action
+    subject: str
+    """uuid of the VM or host that the call acts on."""
+
+
+class Answered(Entry, tag="answered", frozen=True, kw_only=True):
+    """The call returned, or was given up. Proves nothing."""
+
+    txn: str
+    answer: Answer
+
+
+class Settled(Entry, tag="settled", frozen=True, kw_only=True):
+    """An observation newer than the answer told what became of the call."""
+
+    txn: str
+    object: str
+    subject: str
+    outcome: Outcome
+    backoff_s: float = 0.0
+    failures: int = 0
+
+
+class Sighted(Entry, tag="sighted", frozen=True, kw_only=True):
+    """What was seen of one VM changed: `Sighting` says what is remembered."""
+
+    vm: str
+    sighting: Sighting
+
+
+class ForeignChange(Entry, tag="foreign", frozen=True, kw_only=True):
+    """Somebody else changed an object: `what` is stopped, started, paused, moved, crashed or changed.
+
+    `evidence` is as much as XenAPI tells of who it was: usually the name of a task.
+    """
+
+    object: str
+    subject: str
+    what: str
+    message: str
+    evidence: str = ""
+
+
+class SourceLost(Entry, tag="source-lost", frozen=True, kw_only=True):
+    """Subversion does not answer or contradicts itself; `reason` is a class of error."""
+
+    reason: str
+    message: str
+
+
+class SourceBack(Entry, tag="source-back", frozen=True, kw_only=True):
+    pass
+
+
+class HeadSeen(Entry, tag="head", frozen=True, kw_only=True):
+    revision: int
+    author: str
+    summary: str
+
+
+class Rejected(Entry, tag="rejected", frozen=True, kw_only=True):
+    revision: int
+    author: str
+    reason: str
+    message: str
+
+
+class Targeted(Entry, tag="target", frozen=True, kw_only=True):
+    revision: int
+    author: str
+    summary: str
+    digest: str
+
+
+class Converged(Entry, tag="converged", frozen=True, kw_only=True):
+    """A complete observation newer than the last action found nothing to do at this revision."""
+
+    revision: int
+
+
+class Diverged(Entry, tag="diverged", frozen=True, kw_only=True):
+    """The first difference since the last `Converged`."""
+
+    revision: int
+
+
+class Noticed(Entry, tag="noticed", frozen=True, kw_only=True):
+    """Something became blocked, stalled or worth telling."""
+
+    object: str
+    reason: str
+    message: str
+
+
+class Cleared(Entry, tag="cleared", frozen=True, kw_only=True):
+    object: str
+    reason: str
+
+
+class Retried(Entry, tag="retried", frozen=True, kw_only=True):
+    """Somebody asked to try again now: back-off and the mark of contention are forgotten."""
+
+    object: str
+    subject: str
+    by: str
+
+
+class Excepted(Entry, tag="exception", frozen=True, kw_only=True):
+    """A fact about exceptions entered the ledger (freeze, drain, approval or their end)."""
+
+    object: str
+    message: str
+    fact: FactValue
+
+
+AnyEntry = (
+    DaemonStarted
+    | Intended
+    | Answered
+    | Settled
+    | Sighted
+    | ForeignChange
+    | SourceLost
+    | SourceBack
+    | HeadSeen
+    | Rejected
+    | Targeted
+    | Converged
+    | Diverged
+    | Noticed
+    | Cleared
+    | Retried
+    | Excepted
+)
+
+
+class Record(Frozen, frozen=True, kw_only=True):
+    """`seq` counts from 1 and never repeats on a node; `at_s` is when the entry was decided."""
+
+    seq: int
+    at_s: float
+    entry: AnyEntry
+
+
+def shift(record: Record, by_s: float) -> Record:
+    """The same record on a clock that reads `by_s` seconds more: monotonic to wall time and back."""
+    entry = record.entry
+    if isinstance(entry, Sighted):
+        entry = Sighted(vm=entry.vm, sighting=_shift_sighting(entry.sighting, by_s))
+    return Record(seq=record.seq, at_s=record.at_s + by_s, entry=entry)
+
+
+def _shift_sighting(sighting: Sighting, by_s: float) -> Sighting:
+    return replace(
+        sighting,
+        unmet={aspect: at_s + by_s for aspect, at_s in sighting.unmet.items()},
+        foreign=tuple(at_s + by_s for at_s in sighting.foreign),
+        moved_s=None if sighting.moved_s is None else sighting.moved_s + by_s,
+    )

@@ -1,0 +1,433 @@
+"""Report: `Status` out of everything that the reconciler holds. A plain function of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from membership.clock import Now
+from membership.ledger import Ledger
+from membership.view import View
+from reconciler.actions import Blocked, Plan
+from reconciler.adoption import adopt
+from reconciler.drift import Drift
+from reconciler.inflight import operations_on
+from reconciler.journal import InFlight, JournalState
+from reconciler.messages import PoolLost
+from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode
+from reconciler.placement import has_domain, room
+from reconciler.revisions import HeadState, Revisions
+from reconciler.status import (
+    Condition,
+    ExceptionStatus,
+    FlightStatus,
+    NodeStatus,
+    Observation,
+    RevisionStatus,
+    SourceStatus,
+    Status,
+    UnmanagedVm,
+    Verdict,
+    VmStatus,
+)
+from schema.model import VM, Desired, Mode, Unmanaged, VmState
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a reconciler knows at one moment. `plan` is the gated head's where one waits."""
+
+    me: str
+    version: str
+    cluster_id: str
+    view: View
+    ledger: Ledger
+    journal: JournalState
+    revisions: Revisions
+    observed: Observed | None
+    lost: PoolLost | None
+    drift: Drift | None
+    plan: Plan
+    proof_s: float | None
+    looks: int
+    answered_s: float | None
+    failures: int
+
+    @property
+    def desired(self) -> Desired | None:
+        """The tree in force."""
+        target = self.revisions.target
+        return target.desired if target is not None else None
+
+    @property
+    def subjects(self) -> Mapping[str, str]:
+        """XenAPI's uuid of each object of the tree, by its name for people."""
+        if self.desired is None or self.observed is None:
+            return {}
+        adoption = self.drift.adoption if self.drift is not None else None
+        adoption = adoption or adopt(self.desired, self.observed)
+        names = {f"vm/{vm.name}": real.uuid for vm, real in adoption.vms}
+        names.update({f"node/{node.name}": host.uuid for node, host in adoption.nodes})
+        return names
+
+    def stale(self, now: Now) -> bool:
+        """Whether nothing may be decided from what was observed last."""
+        return self.observed is None or self.observed.age_s(now.mono_s) > STALE_AFTER_S
+
+
+def report(facts: Facts, now: Now) -> Status:
+    """What this daemon tells at this moment."""
+    desired = facts.desired
+    verdict = _verdict(facts, now)
+    condition, reason, message = _condition(facts, verdict)
+    cluster = desired.cluster if desired is not None else None
+    return Status(
+        cluster=cluster.name if cluster is not None else None,
+        cluster_id=facts.cluster_id,
+        node=facts.me,
+        version=facts.version,
+        mode=cluster.mode.value if cluster is not None else None,
+        verdict=verdict,
+        condition=condition,
+        reason=reason,
+        message=message,
+        leader=facts.view.leader,
+        term=facts.view.term,
+        armed=_armed(facts),
+        observation=_observation(facts, now),
+        revision=_revision(facts),
+        source=_source(facts, now),
+        nodes=tuple(_nodes(facts)),
+        vms=tuple(_vms(facts, now)),
+        plan=facts.plan,
+        in_flight=tuple(_flights(facts, now)),
+        exceptions=tuple(_exceptions(facts, now)),
+        unmanaged=tuple(_unmanaged(facts)),
+        copies=_copies(facts),
+        converged_age_s=_since(facts.proof_s, now),
+        sequence=facts.journal.last_seq,
+    )
+
+
+def _since(moment_s: float | None, now: Now) -> float | None:
+    return None if moment_s is None else max(0.0, now.mono_s - moment_s)
+
+
+# --- the verdict -------------------------------------------------------------------------------------
+
+
+def _verdict(facts: Facts, now: Now) -> Verdict:
+    """Not to know comes first, then a head that is refused, then what differs."""
+    if facts.stale(now) or facts.desired is None:
+        rejected = facts.revisions.state is HeadState.REJECTED
+        return Verdict.INVALID if rejected and not facts.stale(now) else Verdict.UNKNOWN
+    if facts.revisions.state is HeadState.REJECTED:
+        return Verdict.INVALID
+    if not facts.plan.empty or facts.journal.in_flight:
+        return Verdict.DIFFERS
+    complete = facts.observed is not None and facts.observed.complete
+    return Verdict.CONVERGED if complete and facts.drift is not None else Verdict.UNKNOWN
+
+
+def _condition(facts: Facts, verdict: Verdict) -> tuple[Condition, str, str]:
+    if verdict is Verdict.UNKNOWN:
+        return _why_unknown(facts)
+    if facts.revisions.state is HeadState.REJECTED:
+        return Condition.DEGRADED, facts.revisions.reason, facts.revisions.message
+    hold = next(iter(facts.ledger.holds), None)
+    if hold is not None:
+        return Condition.STALLED, "Held", hold.reason
+    aside = _aside(facts)
+    if aside is not None:
+        return aside
+    stalled = next((b for b in facts.plan.blocked if _is_stalled(b, facts)), None)
+    if stalled is not None:
+        return Condition.STALLED, stalled.reason, f"{stalled.object}: {stalled.message}"
+    lost = facts.journal.source_lost
+    if lost is not None:
+        return Condition.DEGRADED, lost.reason, lost.message
+    if facts.plan.blocked:
+        first = facts.plan.blocked[0]
+        return Condition.DEGRADED, first.reason, f"{first.object}: {first.message}"
+    if verdict is Verdict.DIFFERS:
+        return Condition.PROGRESSING, "Converging", ""
+    return Condition.READY, "", ""
+
+
+def _why_unknown(facts: Facts) -> tuple[Condition, str, str]:
+    if facts.lost is not None:
+        return Condition.UNKNOWN, facts.lost.reason, facts.lost.message
+    if facts.desired is None:
+        lost = facts.journal.source_lost
+        if lost is not None:
+            return Condition.UNKNOWN, lost.reason, lost.message
+        return Condition.UNKNOWN, "NoTarget", "no revision is in force yet"
+    if facts.observed is None:
+        return Condition.UNKNOWN, "NotObserved", "the pool has not been observed yet"
+    if not facts.observed.complete:
+        missing = ", ".join(facts.observed.missing)
+        return Condition.UNKNOWN, "Incomplete", f"not heard: {missing}"
+    return Condition.UNKNOWN, "Stale", "the last observation is too old to decide anything from"
+
+
+def _aside(facts: Facts) -> tuple[Condition, str, str] | None:
+    """States of the pool in which cxm keeps its hands off everything."""
+    pool = facts.observed.pool if facts.observed is not None else None
+    if pool is not None and pool.ha_enabled:
+        return Condition.DEGRADED, "PoolHa", "the pool's own HA is on: cxm only observes"
+    if pool is not None and pool.rolling_upgrade:
+        return Condition.DEGRADED, "RollingUpgrade", "a rolling upgrade is on: cxm only observes"
+    return None
+
+
+def _is_stalled(row: Blocked, facts: Facts) -> bool:
+    if row.reason == "Contended":
+        return True
+    backoff = facts.journal.backoff.get(facts.subjects.get(row.object, ""))
+    return backoff is not None and backoff.stalled
+
+
+def _armed(facts: Facts) -> tuple[str, ...]:
+    """Which kinds of action would be carried out by themselves if there were cause now."""
+    desired = facts.desired
+    if desired is None or facts.ledger.holds or _aside(facts) is not None:
+        return ()
+    if desired.cluster.mode is Mode.AUTO:
+        return ("intent", "drift")
+    return ("drift",) if desired.cluster.mode is Mode.GATED else ()
+
+
+# --- parts -----------------------------------------------------------------------------------------
+
+
+def rfc3339(epoch_s: float) -> str:
+    """UTC with milliseconds, as in every JSON answer."""
+    text = datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _observation(facts: Facts, now: Now) -> Observation | None:
+    observed = facts.observed
+    if observed is None:
+        return None
+    age_s = observed.age_s(now.mono_s)
+    return Observation(
+        at=rfc3339(now.epoch_s - age_s),
+        by=observed.by,
+        age_s=round(age_s, 3),
+        complete=observed.complete and not facts.stale(now),
+        missing=observed.missing,
+    )
+
+
+def _revision(facts: Facts) -> RevisionStatus:
+    revisions = facts.revisions
+    head, target = revisions.head, revisions.target
+    in_force = target.head.revision if target is not None else None
+    converged = facts.journal.converged
+    shown = head or (target.head if target is not None else None)
+    state = revisions.state.value
+    if revisions.state is HeadState.TARGET and facts.journal.in_sync:
+        state = "converged"
+    return RevisionStatus(
+        head=shown.revision if shown is not None else None,
+        target=in_force,
+        staged=in_force,
+        converged=converged[0] if converged is not None else None,
+        state=state,
+        author=shown.author if shown is not None else None,
+        summary=_first_line(shown.message) if shown is not None else "",
+        target_author=target.head.author if target is not None else None,
+        target_summary=_first_line(target.head.message) if target is not None else "",
+        reason=revisions.reason,
+        message=revisions.message,
+        errors=revisions.errors,
+    )
+
+
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0].strip()
+
+
+def _source(facts: Facts, now: Now) -> SourceStatus:
+    lost = facts.journal.source_lost
+    reachable = None if facts.looks == 0 else facts.failures == 0
+    return SourceStatus(
+        reachable=reachable,
+        age_s=_since(facts.answered_s, now),
+        failures=facts.failures,
+        looks=facts.looks,
+        using_last_known_good=lost is not None or facts.revisions.state is HeadState.REJECTED,
+        reason=lost.reason if lost is not None else "",
+        message=lost.message if lost is not None else "",
+    )
+
+
+def _nodes(facts: Facts) -> Iterator[NodeStatus]:
+    if facts.drift is None or facts.observed is None:
+        return
+    taken = room(facts.observed, ())
+    closed = dict(facts.drift.closed)
+    running: dict[str, int] = {}
+    for vm in facts.observed.vms.values():
+        if vm.node is not None and has_domain(vm):
+            running[vm.node] = running.get(vm.node, 0) + 1
+    for node, host in facts.drift.adoption.nodes:
+        used = host.memory_overhead + host.control_memory + taken.used.get(host.uuid, 0)
+        condition, reason, message = _node_condition(host, f"node/{node.name}", facts)
+        yield NodeStatus(
+            name=node.name,
+            uuid=host.uuid,
+            condition=condition,
+            state="alive" if host.live else "unknown",
+            vms_running=running.get(host.uuid, 0),
+            memory_total=host.memory_total,
+            memory_used=used,
+            schedulable=node.name not in closed and host.enabled,
+            draining=node.name in facts.drift.draining,
+            reason=reason or closed.get(node.name, ""),
+            message=message,
+        )
+
+
+def _node_condition(host: ObservedNode, name: str, facts: Facts) -> tuple[Condition, str, str]:
+    if not host.live:
+        return Condition.UNKNOWN, "NotLive", "the pool does not hear this host"
+    return _row_condition(name, facts) or (Condition.READY, "", "")
+
+
+def _row_condition(name: str, facts: Facts) -> tuple[Condition, str, str] | None:
+    for row in facts.plan.blocked:
+        if row.object == name:
+            bad = Condition.STALLED if _is_stalled(row, facts) else Condition.DEGRADED
+            return bad, row.reason, row.message
+    for action in facts.plan.actions:
+        if action.object == name:
+            return Condition.PROGRESSING, action.reason, action.message
+    return None
+
+
+def _vms(facts: Facts, now: Now) -> Iterator[VmStatus]:
+    desired, drift = facts.desired, facts.drift
+    if desired is None:
+        return
+    real = {vm.name: real for vm, real in drift.adoption.vms} if drift is not None else {}
+    rows = _by_object(facts)
+    stale = facts.stale(now)
+    for vm in desired.vms.values():
+        seen = real.get(vm.name)
+        name = f"vm/{vm.name}"
+        condition, reason, message = rows.get(name, (Condition.READY, "", ""))
+        if stale or (seen is None and vm.state is not VmState.IGNORED and name not in rows):
+            condition, reason, message = Condition.UNKNOWN, "Unknown", "not observed"
+        node = drift.adoption.node_name(seen.node) if drift is not None and seen else None
+        yield VmStatus(
+            name=vm.name,
+            uuid=seen.uuid if seen is not None else vm.match.uuid,
+            condition=condition,
+            desired=vm.state.value if vm.state is not None else None,
+            observed=seen.power.value.lower() if seen is not None and not stale else None,
+            node=node if seen is not None and seen.node is not None else None,
+            manage=_rung(vm, desired),
+            reason=reason,
+            message=message,
+        )
+
+
+def _rung(vm: VM, desired: Desired) -> str:
+    """What is in force for a VM: the lower of its own rung and the cluster's."""
+    mode = desired.cluster.mode
+    if mode is Mode.OBSERVE:
+        return "observe"
+    if mode is Mode.RECOVER and vm.manage.value == "enforce":
+        return "recover"
+    return vm.manage.value
+
+
+def _by_object(facts: Facts) -> dict[str, tuple[Condition, str, str]]:
+    rows: dict[str, tuple[Condition, str, str]] = {}
+    for action in facts.plan.actions:
+        rows[action.object] = (Condition.PROGRESSING, action.reason, action.message)
+    for row in facts.plan.blocked:
+        bad = Condition.STALLED if _is_stalled(row, facts) else Condition.DEGRADED
+        rows[row.object] = (bad, row.reason, row.message)
+    return rows
+
+
+def _flights(facts: Facts, now: Now) -> Iterator[FlightStatus]:
+    for txn in sorted(facts.journal.in_flight):
+        flight = facts.journal.in_flight[txn]
+        yield FlightStatus(
+            txn=txn,
+            object=flight.action.object,
+            verb=flight.action.verb.value,
+            message=flight.action.message,
+            running_s=round(max(0.0, now.mono_s - flight.started_s), 3),
+            phase="running" if flight.answered_s is None else "settling",
+            progress=_progress(flight, facts),
+            node=flight.action.node,
+        )
+
+
+def _progress(flight: InFlight, facts: Facts) -> float | None:
+    if facts.observed is None:
+        return None
+    operations = operations_on(flight.call, facts.observed)
+    return next((op.progress for op in operations if op.txn == flight.txn), None)
+
+
+def _exceptions(facts: Facts, now: Now) -> Iterator[ExceptionStatus]:
+    for hold in facts.ledger.holds:
+        yield ExceptionStatus(kind="hold", object=hold.id, owner=hold.by, reason=hold.reason)
+    for freeze in facts.ledger.freezes(now):
+        yield ExceptionStatus(
+            kind="freeze",
+            object=freeze.object,
+            scopes=freeze.scopes,
+            owner=freeze.by,
+            reason=freeze.reason,
+            seconds_left=_left(freeze.until_epoch_s, now),
+        )
+    for drain in facts.ledger.drains().values():
+        yield ExceptionStatus(
+            kind="drain",
+            object=f"node/{drain.node}",
+            owner=drain.by,
+            reason=drain.reason,
+            seconds_left=_left(drain.until_epoch_s, now),
+        )
+    for node in facts.desired.nodes.values() if facts.desired is not None else ():
+        if node.maintenance is not None:
+            yield ExceptionStatus(
+                kind="maintenance",
+                object=f"node/{node.name}",
+                reason=node.maintenance.reason,
+                seconds_left=_left(node.maintenance.until_epoch_s, now),
+            )
+
+
+def _left(until_epoch_s: float | None, now: Now) -> float | None:
+    return None if until_epoch_s is None else round(max(0.0, until_epoch_s - now.epoch_s), 1)
+
+
+def _unmanaged(facts: Facts) -> Iterator[UnmanagedVm]:
+    desired, drift, observed = facts.desired, facts.drift, facts.observed
+    if desired is None or drift is None or observed is None:
+        return
+    if desired.cluster.unmanaged is Unmanaged.IGNORE:
+        return
+    known = {real.uuid for _, real in drift.adoption.vms}
+    known.update(vm.match.uuid for vm in desired.vms.values() if vm.match.uuid is not None)
+    for uuid in sorted(observed.vms):
+        vm = observed.vms[uuid]
+        if uuid not in known:
+            node = drift.adoption.node_name(vm.node) if vm.node is not None else None
+            yield UnmanagedVm(name=vm.name, uuid=uuid, node=node, power=vm.power.value.lower())
+
+
+def _copies(facts: Facts) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for copy in facts.observed.copies if facts.observed is not None else ():
+        counts[copy.kind] = counts.get(copy.kind, 0) + 1
+    return dict(sorted(counts.items()))

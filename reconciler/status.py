@@ -1,0 +1,182 @@
+"""Status: what a daemon tells about the cluster, one model for text, JSON, SNMP and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import field
+
+from reconciler.actions import Plan
+from schema.errors import ConfigError
+from schema.model import Frozen
+
+
+class Verdict(StrEnum):
+    """What a command found; each has one exit status (`EXIT`)."""
+
+    CONVERGED = "converged"
+    ERROR = "error"
+    DIFFERS = "differs"
+    INVALID = "invalid"
+    REFUSED = "refused"
+    PARTIAL = "partial"
+    UNKNOWN = "unknown"
+    STALE = "stale"
+    TIMEOUT = "timeout"
+
+
+EXIT: Mapping[Verdict, int] = {
+    Verdict.CONVERGED: 0,
+    Verdict.ERROR: 1,
+    Verdict.DIFFERS: 2,
+    Verdict.INVALID: 3,
+    Verdict.REFUSED: 4,
+    Verdict.PARTIAL: 5,
+    Verdict.UNKNOWN: 6,
+    Verdict.STALE: 7,
+    Verdict.TIMEOUT: 8,
+}
+
+
+class Condition(StrEnum):
+    """Public health of an object or of the cluster, worst last but for `unknown`."""
+
+    READY = "Ready"
+    PROGRESSING = "Progressing"
+    DEGRADED = "Degraded"
+    STALLED = "Stalled"
+    UNKNOWN = "Unknown"
+
+
+class Observation(Frozen, frozen=True, kw_only=True):
+    """What the answer rests on. `at` is RFC 3339 in UTC, `age_s` its age when the answer was made."""
+
+    at: str
+    by: str
+    age_s: float
+    complete: bool
+    missing: tuple[str, ...] = ()
+
+
+class RevisionStatus(Frozen, frozen=True, kw_only=True):
+    """Where revisions stand. None: there is no such revision yet.
+
+    `state` is that of the head: converged, target, gated or rejected. `author` and `summary` are the
+    head's; `errors` say why it was rejected.
+    """
+
+    head: int | None = None
+    target: int | None = None
+    staged: int | None = None
+    converged: int | None = None
+    state: str = "none"
+    author: str | None = None
+    summary: str = ""
+    target_author: str | None = None
+    target_summary: str = ""
+    reason: str = ""
+    message: str = ""
+    errors: tuple[ConfigError, ...] = ()
+
+
+class SourceStatus(Frozen, frozen=True, kw_only=True):
+    """`reachable` is None before the first answer. `age_s`: since Subversion last answered."""
+
+    reachable: bool | None = None
+    age_s: float | None = None
+    failures: int = 0
+    looks: int = 0
+    """How many looks at Subversion were completed, answered or not, since the daemon started."""
+    using_last_known_good: bool = False
+    reason: str = ""
+    message: str = ""
+
+
+class NodeStatus(Frozen, frozen=True, kw_only=True):
+    """`memory_used` counts what XenAPI would: reservations and control domain included. Bytes."""
+
+    name: str
+    uuid: str
+    condition: Condition
+    state: str
+    vms_running: int = 0
+    memory_total: int = 0
+    memory_used: int = 0
+    schedulable: bool = True
+    draining: bool = False
+    reason: str = ""
+    message: str = ""
+
+
+class VmStatus(Frozen, frozen=True, kw_only=True):
+    name: str
+    uuid: str | None
+    condition: Condition
+    desired: str | None
+    observed: str | None
+    node: str | None
+    manage: str
+    reason: str = ""
+    message: str = ""
+
+
+class FlightStatus(Frozen, frozen=True, kw_only=True):
+    """A call in flight. `progress` is 0..1 where the pool tells; `phase` is running or settling."""
+
+    txn: str
+    object: str
+    verb: str
+    message: str
+    running_s: float
+    phase: str
+    progress: float | None = None
+    node: str | None = None
+
+
+class ExceptionStatus(Frozen, frozen=True, kw_only=True):
+    """A freeze, drain, maintenance or hold. `seconds_left` is None where it does not expire."""
+
+    kind: str
+    object: str
+    scopes: tuple[str, ...] = ()
+    owner: str = ""
+    reason: str = ""
+    seconds_left: float | None = None
+
+
+class UnmanagedVm(Frozen, frozen=True, kw_only=True):
+    name: str
+    uuid: str
+    node: str | None
+    power: str
+
+
+class Status(Frozen, frozen=True, kw_only=True):
+    """Everything `cxm status` and `cxm diff` show. Both come from one step of the reconciler."""
+
+    cluster: str | None
+    cluster_id: str | None
+    node: str
+    version: str
+    mode: str | None
+    verdict: Verdict
+    condition: Condition
+    reason: str = ""
+    message: str = ""
+    leader: str | None = None
+    term: int = 0
+    armed: tuple[str, ...] = ()
+    observation: Observation | None = None
+    revision: RevisionStatus = RevisionStatus()
+    source: SourceStatus = SourceStatus()
+    nodes: tuple[NodeStatus, ...] = ()
+    vms: tuple[VmStatus, ...] = ()
+    plan: Plan = Plan()
+    in_flight: tuple[FlightStatus, ...] = ()
+    exceptions: tuple[ExceptionStatus, ...] = ()
+    unmanaged: tuple[UnmanagedVm, ...] = ()
+    copies: Mapping[str, int] = field(default_factory=dict)
+    converged_age_s: float | None = None
+    sequence: int = 0
+    """`seq` of the newest record of the journal that this status knows of."""

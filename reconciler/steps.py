@@ -1,0 +1,244 @@
+"""Steps: the next call towards the end of a row, derived from the observed state alone.
+
+A restart is stop, set, start: which of them comes next is read off the VM each time, never remembered,
+so a daemon that was killed in between goes on where the pool stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.actions import (
+    AddTag,
+    Blocked,
+    Call,
+    CleanShutdown,
+    DisableNode,
+    EjectMedia,
+    EnableNode,
+    PoolMigrate,
+    ResumeOn,
+    SetMemory,
+    SetNameLabel,
+    SetVcpusAtStartup,
+    SetVcpusMax,
+    StartOn,
+    Suspend,
+    Unpause,
+    Verb,
+)
+from reconciler.aspects import memory_met, missing_tags, vcpus_met
+from reconciler.drift import Change, NodeChange, VmChange
+from reconciler.gates import blocked
+from reconciler.journal import OwnStop
+from reconciler.observed import ObservedVM, PowerState
+from reconciler.placement import Choice, Ground, Room, Wanted, choose, need, need_after, reject
+from schema.model import VM, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The next call, and the node (by name) on which it puts the VM, where it does."""
+
+    call: Call
+    node: str | None = None
+    size: int = 0
+
+
+def next_step(
+    change: Change, ground: Ground, taken: Room, owed: OwnStop | None, network: str | None
+) -> Step | Blocked:
+    """The call that brings this row forward, or why there is none. `network`: of migrations."""
+    if isinstance(change, NodeChange):
+        uuid = change.host.uuid
+        closing = change.verb is Verb.CORDON
+        call = DisableNode(node=uuid) if closing else EnableNode(node=uuid)
+        return Step(call, change.node.name)
+    step = _step(change, ground, taken, owed, network)
+    return _unless_blocked(change, step)
+
+
+def _step(
+    change: VmChange, ground: Ground, taken: Room, owed: OwnStop | None, network: str | None
+) -> Step | Blocked:
+    match change.verb:
+        case Verb.CHANGE:
+            return Step(_set(change))
+        case Verb.STOP:
+            return Step(_down(change.real))
+        case Verb.SUSPEND:
+            paused = change.real.power is PowerState.PAUSED
+            vm = change.real.uuid
+            return Step(Unpause(vm=vm) if paused else Suspend(vm=vm))
+        case Verb.MIGRATE:
+            return _migrate(change, ground, taken, network)
+        case Verb.RESTART:
+            return _restart(change, ground, taken, owed)
+        case _:
+            return _up(change, ground, taken, owed)
+
+
+def _down(real: ObservedVM) -> Call:
+    """A paused guest cannot answer a shutdown: it runs on first."""
+    if real.power is PowerState.PAUSED:
+        return Unpause(vm=real.uuid)
+    return CleanShutdown(vm=real.uuid)
+
+
+def _up(change: VmChange, ground: Ground, taken: Room, owed: OwnStop | None) -> Step | Blocked:
+    real = change.real
+    if real.power is PowerState.PAUSED:
+        return Step(Unpause(vm=real.uuid))
+    wanted = Wanted(vm=change.vm, real=real, size=need(real), vcpus=real.vcpus_max)
+    if owed is not None and owed.reason == "DrainShutdown":
+        choice = _only_there(wanted, owed.node, ground, taken)
+    else:
+        choice = choose(wanted, ground, taken)
+    if choice.node is None:
+        return nowhere(change, choice, wanted.size)
+    return _put(real, choice.node, ground, wanted.size)
+
+
+def _put(real: ObservedVM, node: Node, ground: Ground, size: int) -> Step:
+    target = ground.adoption.node_uuids[node.name]
+    if real.power is PowerState.SUSPENDED:
+        return Step(ResumeOn(vm=real.uuid, node=target), node.name, size)
+    return Step(StartOn(vm=real.uuid, node=target), node.name, size)
+
+
+def _only_there(wanted: Wanted, name: str | None, ground: Ground, taken: Room) -> Choice:
+    """A VM shut down for a drain goes back to where it was: what kept it from moving may be there."""
+    for node, host in ground.adoption.nodes:
+        if node.name == name:
+            refusal = reject(wanted, node, host, ground, taken)
+            return Choice(node, ()) if refusal is None else Choice(None, (refusal,))
+    return choose(wanted, ground, taken)
+
+
+def _migrate(change: VmChange, ground: Ground, taken: Room, network: str | None) -> Step | Blocked:
+    real = change.real
+    size = need(real)
+    wanted = Wanted(vm=change.vm, real=real, size=size, vcpus=real.vcpus_max, live=True)
+    choice = choose(wanted, ground, taken)
+    if choice.node is None:
+        ejected = _eject(change, choice)
+        return nowhere(change, choice, size) if ejected is None else Step(ejected)
+    target = ground.adoption.node_uuids[choice.node.name]
+    return Step(PoolMigrate(vm=real.uuid, node=target, network=network), choice.node.name, size)
+
+
+def _eject(change: VmChange, choice: Choice) -> Call | None:
+    """A disc from a drive that reaches no other node pins the VM; taking it out is allowed if told so."""
+    if not change.vm.eject_media:
+        return None
+    if not any(rejection.reason == "StorageNotAttached" for rejection in choice.rejected):
+        return None
+    drives = (disk for disk in change.real.disks if disk.kind == "CD" and disk.vdi is not None)
+    return next((EjectMedia(vm=change.real.uuid, vbd=disk.vbd) for disk in drives), None)
+
+
+def _restart(change: VmChange, ground: Ground, taken: Room, owed: OwnStop | None) -> Step | Blocked:
+    real = change.real
+    if real.power is PowerState.HALTED:
+        if sized(change.vm, real):
+            return _up(change, ground, taken, owed)
+        return Step(_set_size(change.vm, real))
+    if change.reason == "DrainShutdown":
+        return Step(_down(real), ground.adoption.node_name(real.node))
+    size = need_after(real, _memory(change.vm), _vcpus(change.vm))
+    vcpus = _vcpus(change.vm) or real.vcpus_max
+    wanted = Wanted(vm=change.vm, real=real, size=size, vcpus=vcpus, leaving=real.node)
+    choice = choose(wanted, ground, taken)
+    if choice.node is None:
+        return nowhere(change, choice, size)
+    return Step(_down(real), choice.node.name)
+
+
+def _memory(vm: VM) -> int | None:
+    return None if "memory" in vm.ignore else vm.memory
+
+
+def _vcpus(vm: VM) -> int | None:
+    return None if "vcpus" in vm.ignore else vm.vcpus
+
+
+def sized(vm: VM, real: ObservedVM) -> bool:
+    """Whether memory and vCPUs are what the tree says, where it says anything."""
+    memory, vcpus = _memory(vm), _vcpus(vm)
+    return (memory is None or memory_met(memory, real)) and (
+        vcpus is None or vcpus_met(vcpus, real)
+    )
+
+
+def _set(change: VmChange) -> Call:
+    vm, real = change.vm, change.real
+    if "nameLabel" in change.aspects:
+        assert vm.name_label is not None
+        return SetNameLabel(vm=real.uuid, label=vm.name_label)
+    if "tags" in change.aspects:
+        return AddTag(vm=real.uuid, label=missing_tags(vm, real)[0])
+    return _set_size(vm, real)
+
+
+def _set_size(vm: VM, real: ObservedVM) -> Call:
+    """The next setter. The maximum of vCPUs is raised before, and lowered after, the number in use."""
+    memory, vcpus = _memory(vm), _vcpus(vm)
+    if memory is not None and not memory_met(memory, real):
+        return SetMemory(vm=real.uuid, size=memory, static_min=min(real.static_min, memory))
+    assert vcpus is not None
+    if vcpus > real.vcpus_max or real.vcpus_at_startup == vcpus:
+        return SetVcpusMax(vm=real.uuid, count=vcpus)
+    return SetVcpusAtStartup(vm=real.uuid, count=vcpus)
+
+
+def nowhere(change: VmChange, choice: Choice, size: int) -> Blocked:
+    """No node takes the VM: the numbers of the nearest miss, and every node's reason."""
+    best = choice.best
+    reasons = {rejection.reason for rejection in choice.rejected}
+    if best is not None:
+        reason, message = "InsufficientMemory", "no node has enough free memory"
+    elif len(reasons) == 1:
+        reason = next(iter(reasons))
+        message = f"every node is refused: {reason}"
+    elif not choice.rejected:
+        reason, message = "NoNodes", "the tree has no node with role run in this pool"
+    else:
+        listed = ", ".join(f"{r.node} {r.reason}" for r in choice.rejected[:4])
+        reason, message = "NoSuitableNode", f"every node is refused: {listed}"
+    return Blocked(
+        object=change.object,
+        verb=change.verb,
+        cause=change.cause,
+        reason=reason,
+        message=f"{change.message}; {message}",
+        remedy=f"cxm why {change.object}",
+        needs=size if best is not None else None,
+        best=best,
+        rejected=choice.rejected,
+    )
+
+
+_BLOCKABLE: dict[type, str] = {
+    StartOn: "start_on",
+    ResumeOn: "resume_on",
+    CleanShutdown: "clean_shutdown",
+    Suspend: "suspend",
+    PoolMigrate: "pool_migrate",
+    Unpause: "unpause",
+}
+
+
+def _unless_blocked(change: VmChange, step: Step | Blocked) -> Step | Blocked:
+    """Whoever set blocked_operations on the VM meant it."""
+    if isinstance(step, Blocked):
+        return step
+    operation = _BLOCKABLE.get(type(step.call))
+    if operation is None or operation not in change.real.blocked_operations:
+        return step
+    code = change.real.blocked_operations[operation]
+    return blocked(
+        change,
+        "OperationBlocked",
+        f"the VM's blocked_operations forbid {operation}: {code}",
+        f"remove {operation} from blocked_operations, or manage the VM less",
+    )
