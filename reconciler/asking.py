@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from membership.clock import Now
@@ -74,13 +75,23 @@ def _apply(ask: AskApply, facts: Facts) -> Decision:
         )
     in_force = target.head.revision if target is not None else 0
     if ask.revision == in_force:
-        return Decision(Reply(accepted=True, message=f"r{ask.revision} is in force"))
+        return Decision(
+            Reply(accepted=True, message=f"r{ask.revision} is in force"),
+            entries=tuple(_impatient(facts, ask.by)),
+        )
     if ask.revision < in_force:
         return refused(
             "WouldGoBack",
             f"r{in_force} is in force; going back to r{ask.revision} is a commit of its content",
         )
     return refused("NotTheHead", f"r{ask.revision} is not the head that waits for approval")
+
+
+def _impatient(facts: Facts, by: str) -> Iterator[Retried]:
+    """Whoever applies what is in force wants what waits for back-off to be tried now."""
+    for name, subject in facts.subjects.items():
+        if subject in facts.journal.backoff:
+            yield Retried(object=name, subject=subject, by=by)
 
 
 def _unknown(objects: tuple[str, ...], desired: Desired) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from membership.clock import Now
 from membership.ledger import Drain, Ledger
 from reconciler.actions import Blocked, Cause, Disruption, Told, Verb
-from reconciler.adoption import Adoption, adopt
+from reconciler.adoption import Adoption, adopt, service_vms
 from reconciler.aspects import (
     desired_power,
     memory_met,
@@ -22,7 +22,7 @@ from reconciler.placement import allowed_here, has_domain
 from reconciler.records import Aspect, Sighting
 from reconciler.sightings import contended
 from schema.forms import size_text
-from schema.model import VM, Desired, Live, Node, OnDrain, VmState
+from schema.model import VM, Desired, Node, OnDrain, RestartBudget, VmState
 
 
 def diff(
@@ -38,13 +38,13 @@ def diff(
     """
     adoption = adopt(desired, observed)
     draining = _draining(desired, ledger.drains())
-    rows = _Rows(adoption, draining, journal, now)
+    rows = _Rows(adoption, draining, journal, desired.cluster.recovery.max_restarts, now)
     for node, host in adoption.nodes:
         rows.node(node, host)
     for vm, real in adoption.vms:
         rows.vm(vm, real)
     rows.missing()
-    rows.pool(observed)
+    rows.pool(desired, observed)
     return Drift(
         adoption=adoption,
         changes=tuple(rows.changes),
@@ -78,7 +78,12 @@ class _Rows:
     """Collects rows. Short-lived: one per diff, never handed out."""
 
     def __init__(
-        self, adoption: Adoption, draining: Mapping[str, Cause], journal: JournalState, now: Now
+        self,
+        adoption: Adoption,
+        draining: Mapping[str, Cause],
+        journal: JournalState,
+        budget: RestartBudget,
+        now: Now,
     ) -> None:
         self.changes: list[Change] = []
         self.blocked: list[Blocked] = []
@@ -86,6 +91,7 @@ class _Rows:
         self._adoption = adoption
         self._draining = draining
         self._journal = journal
+        self._budget = budget
         self._now = now
 
     # --- nodes --------------------------------------------------------------------------------
@@ -268,9 +274,6 @@ class _Rows:
         if vm.on_drain is OnDrain.SHUTDOWN:
             verb, reason = Verb.RESTART, "DrainShutdown"
             message = f"shut down, started again when {node} is open"
-        elif vm.migration.live is Live.NEVER:
-            verb, reason = Verb.RESTART, "DrainCold"
-            message = f"off {node} by stop and start: migration.live is never"
         else:
             verb, reason, message = Verb.MIGRATE, "Draining", f"off {node}"
         disruption = Disruption.LIVE if verb is Verb.MIGRATE else Disruption.COLD
@@ -320,10 +323,17 @@ class _Rows:
             disruption,
             since_s=max(dates) if drift else None,
             crashed=drift and sighting is not None and sighting.crashed,
+            crashes=self._crashes(sighting),
             foreign=len(sighting.foreign)
             if sighting is not None and contended(sighting, self._now.mono_s)
             else 0,
         )
+
+    def _crashes(self, sighting: Sighting | None) -> int:
+        if sighting is None or not sighting.crashes:
+            return 0
+        since_s = self._now.mono_s - self._budget.per_s
+        return sum(1 for at_s in sighting.crashes if at_s > since_s)
 
     # --- what is not there ----------------------------------------------------------------------
 
@@ -344,34 +354,37 @@ class _Rows:
             uuid = node.host.uuid if node.host is not None else "?"
             self._tell(f"node/{node.name}", "HostNotFound", f"no host of the pool has uuid {uuid}")
 
-    def pool(self, observed: Observed) -> None:
+    def pool(self, desired: Desired, observed: Observed) -> None:
         if observed.pool.auto_poweron:
             self._tell(
                 "pool",
                 "AutoPowerOn",
                 "the pool's auto_poweron starts VMs at any host's boot, against this tree",
             )
-        self._strangers(observed)
+        self._strangers(desired, observed)
 
-    def _strangers(self, observed: Observed) -> None:
+    def _strangers(self, desired: Desired, observed: Observed) -> None:
         """VMs on a node that is to be emptied, but that no tree gives into cxm's hands."""
         if not self._draining:
             return
-        known = {real.uuid for _, real in self._adoption.vms}
+        known = {real.uuid for _, real in self._adoption.vms} | service_vms(desired)
+        ignored = {vm.match.uuid for vm in desired.vms.values() if vm.state is VmState.IGNORED}
         for uuid in sorted(observed.vms):
             real = observed.vms[uuid]
             node = self._adoption.node_name(real.node)
-            if uuid not in known and node in self._draining and has_domain(real):
-                self.blocked.append(
-                    Blocked(
-                        object=f"node/{node}",
-                        verb=Verb.MIGRATE,
-                        cause=Cause.DRAIN,
-                        reason="Unmanaged",
-                        message=f'"{real.name}" is on {node} and in no file of the tree',
-                        remedy="move it yourself, or import it and set manage: enforce",
-                    )
+            if uuid in known or node not in self._draining or not has_domain(real):
+                continue
+            place = "is state: ignored" if uuid in ignored else "is in no file of the tree"
+            self.blocked.append(
+                Blocked(
+                    object=f"node/{node}",
+                    verb=Verb.MIGRATE,
+                    cause=Cause.DRAIN,
+                    reason="Unmanaged",
+                    message=f'"{real.name}" is on {node} and {place}',
+                    remedy="move it yourself, or give it to cxm with manage: enforce",
                 )
+            )
 
     def _tell(self, name: str, reason: str, message: str) -> None:
         self.told.append(Told(object=name, reason=reason, message=message))

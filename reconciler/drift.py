@@ -16,7 +16,8 @@ class VmChange:
     """One row about one VM. `aspects` are what it mends.
 
     `since_s` is when drift was first seen, None for anything but drift; `crashed` tells a crash of the
-    guest, which nobody meant, from what somebody may have meant.
+    guest, which nobody meant, from what somebody may have meant; `crashes` counts those within the
+    budget's window. `foreign` counts changes by others while they are too many, else it is 0.
     """
 
     vm: VM
@@ -29,6 +30,7 @@ class VmChange:
     disruption: Disruption = Disruption.NONE
     since_s: float | None = None
     crashed: bool = False
+    crashes: int = 0
     foreign: int = 0
 
     @property

@@ -255,7 +255,7 @@ def _retried(state: JournalState, entry: Retried, at_s: float) -> None:
             aspect: wish for aspect, wish in sighting.met.items() if aspect not in sighting.unmet
         }
         state.sightings[entry.subject] = msgspec.structs.replace(
-            sighting, met=met, unmet={}, foreign=()
+            sighting, met=met, unmet={}, foreign=(), crashes=()
         )
 
 

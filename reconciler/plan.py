@@ -136,6 +136,8 @@ class _Planner:
         return (
             self._gates.refuse(change, self._touched(change))
             or _contended(change)
+            or self._crash_loop(change)
+            or _pinned(change)
             or self._stalled(change)
             or self._foreign(change)
             or self._unknown(change)
@@ -147,6 +149,19 @@ class _Planner:
         if isinstance(change, NodeChange) or change.real.node is None:
             return ()
         return (self._drift.adoption.node_name(change.real.node),)
+
+    def _crash_loop(self, change: Change) -> Blocked | None:
+        """A guest that crashes as soon as it is started is not started for ever."""
+        if isinstance(change, NodeChange) or not change.crashed:
+            return None
+        budget = self._desired.cluster.recovery.max_restarts
+        if change.crashes <= budget.count:
+            return None
+        within = duration_text(budget.per_s)
+        message = f"{change.message}; its guest crashed {change.crashes} times within {within}"
+        return blocked(
+            change, "CrashLoop", message, f"look at its console, then cxm retry {change.object}"
+        )
 
     def _stalled(self, change: Change) -> Blocked | None:
         backoff = self._journal.backoff.get(change.subject)
@@ -284,6 +299,21 @@ def _contended(change: Change) -> Blocked | None:
     )
 
 
+def _pinned(change: Change) -> Blocked | None:
+    if (
+        isinstance(change, NodeChange)
+        or change.verb is not Verb.MIGRATE
+        or not change.real.immobile
+    ):
+        return None
+    return blocked(
+        change,
+        "Immobile",
+        f"{change.message}; it cannot move live: {change.real.immobile}",
+        "remove what pins it, or allow a stop with migration.live: preferred",
+    )
+
+
 def _stops_on_the_way(change: Change, journal: JournalState) -> bool:
     """Whether carrying out this row would stop a VM that is up, in order to start it again."""
     return (
@@ -318,9 +348,11 @@ def _in_effect(change: Change) -> Change:
     """A VM that cannot move live is moved by stop and start, where its tree prefers live only."""
     if isinstance(change, NodeChange) or change.verb is not Verb.MIGRATE:
         return change
-    if not change.real.immobile or change.vm.migration.live is Live.REQUIRED:
+    live = change.vm.migration.live
+    fixed = change.real.immobile or ("migration.live is never" if live is Live.NEVER else "")
+    if not fixed or live is Live.REQUIRED:
         return change
-    message = f"{change.message}, by stop and start: {change.real.immobile}"
+    message = f"{change.message}, by stop and start: {fixed}"
     return replace(
         change,
         verb=Verb.RESTART,

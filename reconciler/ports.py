@@ -7,7 +7,15 @@ from typing import Protocol
 
 from membership.ledger import Fact
 from reconciler.actions import Answer, Call
-from reconciler.messages import Head, PoolLost, PoolObserved, SourceFailed, SourceSeen, TreeLoaded
+from reconciler.messages import (
+    FetchFailed,
+    Head,
+    PoolLost,
+    PoolObserved,
+    SourceFailed,
+    SourceSeen,
+    TreeLoaded,
+)
 from reconciler.records import Record
 
 
@@ -35,7 +43,7 @@ class Source(Protocol):
         """The head, or why it cannot be told. Never raises for what a server can do."""
         ...
 
-    async def fetch(self, head: Head, timeout_s: float) -> TreeLoaded | SourceFailed:
+    async def fetch(self, head: Head, timeout_s: float) -> TreeLoaded | FetchFailed:
         """Export the tree of `head`, make it durable, validate it."""
         ...
 

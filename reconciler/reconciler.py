@@ -353,9 +353,11 @@ class Reconciler:
             self._write(now, Diverged(revision=revision))
 
     def _next(self, now: Now) -> float | None:
-        """When time alone changes the plan: a wait ends, a freeze expires."""
+        """When time alone changes the plan: a wait ends, a freeze expires, the interval is over."""
         expiry = self._ledger.next_expiry(now)
+        desired = self._desired()
         moments = [
+            now.mono_s + desired.cluster.reconcile.interval_s if desired is not None else None,
             self._plan.next_s,
             None if expiry is None else now.mono_s + expiry,
             self._preview.next_s if self._preview is not None else None,

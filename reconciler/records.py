@@ -27,7 +27,8 @@ class Sighting(Frozen, frozen=True, kw_only=True):
 
     `met` holds, per aspect, the wish that was last seen fulfilled: a wish that was met and no longer
     is, is drift; one that was never met is intent. `unmet` dates drift by the moment it was first
-    seen. `crashed`: the guest crashed, so that nobody meant its stop. `foreign` are the moments of the
+    seen. `crashed`: the guest crashed, so that nobody meant its stop; `crashes` are the moments
+    of the last such. `foreign` are the moments of the
     last changes made by others, `moved_s` and `moved_by` tell of the last move by one of them, and
     `doing` names the foreign task that was last seen at work on the VM.
     """
@@ -37,6 +38,7 @@ class Sighting(Frozen, frozen=True, kw_only=True):
     met: Mapping[str, str] = struct_field(default_factory=dict)
     unmet: Mapping[str, float] = struct_field(default_factory=dict)
     crashed: bool = False
+    crashes: tuple[float, ...] = ()
     foreign: tuple[float, ...] = ()
     moved_s: float | None = None
     moved_by: str = ""
@@ -216,5 +218,6 @@ def _shift_sighting(sighting: Sighting, by_s: float) -> Sighting:
         sighting,
         unmet={aspect: at_s + by_s for aspect, at_s in sighting.unmet.items()},
         foreign=tuple(at_s + by_s for at_s in sighting.foreign),
+        crashes=tuple(at_s + by_s for at_s in sighting.crashes),
         moved_s=None if sighting.moved_s is None else sighting.moved_s + by_s,
     )

@@ -17,7 +17,7 @@ from reconciler.journal import InFlight, JournalState
 from reconciler.messages import PoolLost
 from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode
 from reconciler.placement import has_domain, room
-from reconciler.revisions import HeadState, Revisions
+from reconciler.revisions import DOUBTS, HeadState, Revisions
 from reconciler.status import (
     Condition,
     ExceptionStatus,
@@ -80,7 +80,7 @@ def report(facts: Facts, now: Now) -> Status:
     """What this daemon tells at this moment."""
     desired = facts.desired
     verdict = _verdict(facts, now)
-    condition, reason, message = _condition(facts, verdict)
+    condition, reason, message = _condition(facts, verdict, now)
     cluster = desired.cluster if desired is not None else None
     return Status(
         cluster=cluster.name if cluster is not None else None,
@@ -130,7 +130,7 @@ def _verdict(facts: Facts, now: Now) -> Verdict:
     return Verdict.CONVERGED if complete and facts.drift is not None else Verdict.UNKNOWN
 
 
-def _condition(facts: Facts, verdict: Verdict) -> tuple[Condition, str, str]:
+def _condition(facts: Facts, verdict: Verdict, now: Now) -> tuple[Condition, str, str]:
     if verdict is Verdict.UNKNOWN:
         return _why_unknown(facts)
     if facts.revisions.state is HeadState.REJECTED:
@@ -145,14 +145,29 @@ def _condition(facts: Facts, verdict: Verdict) -> tuple[Condition, str, str]:
     if stalled is not None:
         return Condition.STALLED, stalled.reason, f"{stalled.object}: {stalled.message}"
     lost = facts.journal.source_lost
-    if lost is not None:
+    if lost is not None and (lost.reason in DOUBTS or _overdue(facts, now)):
         return Condition.DEGRADED, lost.reason, lost.message
     if facts.plan.blocked:
         first = facts.plan.blocked[0]
         return Condition.DEGRADED, first.reason, f"{first.object}: {first.message}"
     if verdict is Verdict.DIFFERS:
         return Condition.PROGRESSING, "Converging", ""
+    strangers = [vm.name for vm in _unmanaged(facts)] if _alarms(facts) else []
+    if strangers:
+        return Condition.DEGRADED, "UnmanagedVms", f"in no file of the tree: {', '.join(strangers)}"
     return Condition.READY, "", ""
+
+
+def _alarms(facts: Facts) -> bool:
+    return facts.desired is not None and facts.desired.cluster.unmanaged is Unmanaged.ALARM
+
+
+def _overdue(facts: Facts, now: Now) -> bool:
+    """Running on the last good revision is legal for ever, but worth a word after `staleAfter`."""
+    desired = facts.desired
+    if desired is None or facts.answered_s is None:
+        return True
+    return now.mono_s - facts.answered_s > desired.cluster.source.stale_after_s
 
 
 def _why_unknown(facts: Facts) -> tuple[Condition, str, str]:

@@ -40,6 +40,9 @@ class HeadEvent(StrEnum):
     APPROVED = "approved"
 
 
+DOUBTS = ("OtherRepository", "WentBack", "DigestDiffers")
+"""Reasons for which a repository that answers is not believed."""
+
 TABLE: Mapping[tuple[HeadState, HeadEvent], HeadState] = {
     (HeadState.NONE, HeadEvent.SEEN): HeadState.FETCHING,
     (HeadState.TARGET, HeadEvent.SEEN): HeadState.FETCHING,

@@ -23,6 +23,9 @@ CONTENTION_CHANGES = 2
 """So many changes by others within the window, and cxm keeps its hands off."""
 
 
+CRASHES_REMEMBERED = 16
+
+
 def sight(
     adoption: Adoption, journal: JournalState, ours: Set[str], now_s: float
 ) -> list[AnyEntry]:
@@ -82,6 +85,7 @@ def _look(
         met=met,
         unmet=unmet,
         crashed=crashed,
+        crashes=_crashes(before, crashed, now_s),
         foreign=_counted(before, fresh, crashed, now_s),
     )
     return _with_move(after, before, real, ours, now_s)
@@ -94,6 +98,13 @@ def _counted(
     earlier = before.foreign if before is not None else ()
     recent = tuple(at_s for at_s in earlier if now_s - at_s < CONTENTION_WINDOW_S)
     return (*recent, now_s) if fresh and not crashed else recent
+
+
+def _crashes(before: Sighting | None, crashed: bool, now_s: float) -> tuple[float, ...]:
+    """The last crashes, each counted once: when the VM was first seen halted by it."""
+    earlier = before.crashes if before is not None else ()
+    fresh = crashed and (before is None or not before.crashed)
+    return (*earlier, now_s)[-CRASHES_REMEMBERED:] if fresh else earlier
 
 
 def _with_move(

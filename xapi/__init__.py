@@ -1,0 +1,1 @@
+"""Speaks XenAPI: sessions, events, records into `Observed`, error codes into answers."""
