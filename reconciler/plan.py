@@ -17,23 +17,21 @@ from membership.view import View
 from reconciler.actions import (
     Action,
     Blocked,
-    Cause,
     Disruption,
     Plan,
     Precondition,
     Verb,
     Waits,
 )
-from reconciler.aspects import desired_power
 from reconciler.drift import Change, Drift, NodeChange, VmChange
-from reconciler.gates import Gates, blocked, restart_refused
-from reconciler.journal import InFlight, JournalState
+from reconciler.gates import Gates
+from reconciler.journal import JournalState
 from reconciler.limits import Slots
-from reconciler.observed import Observed, Operation, PowerState
+from reconciler.observed import Observed
 from reconciler.placement import Ground, Room, need, room
+from reconciler.refusals import Refusals
 from reconciler.steps import Step, next_step
-from schema.forms import duration_text
-from schema.model import Desired, Live, Priority, Restart
+from schema.model import Desired, Live, Priority
 
 Load = None
 """What the nodes and VMs consume. No rule reads it yet: balancing brings it."""
@@ -85,12 +83,11 @@ class _Planner:
         self._observed = observed
         self._ledger = ledger
         self._journal = journal
-        self._now = now
-        self._gates = Gates(desired, observed, ledger, now)
-        closed = dict.fromkeys(self._gates.frozen_nodes(), "Frozen") | dict(drift.closed)
+        gates = Gates(desired, observed, ledger, now)
+        self._refusals = Refusals(desired, observed, drift.adoption, gates, journal, now)
+        closed = dict.fromkeys(gates.frozen_nodes(), "Frozen") | dict(drift.closed)
         self._ground = Ground(observed, drift.adoption, closed)
-        self._flights = {flight.subject: flight for flight in journal.in_flight.values()}
-        self._taken: set[str] = set(self._flights)
+        self._taken = set(journal.busy)
         self._network = _network(desired.cluster.migration_network, observed)
         self._rows: list[_Row] = []
         self._blocked: list[Blocked] = list(drift.blocked)
@@ -113,7 +110,7 @@ class _Planner:
     # --- may it, and what is the next call -------------------------------------------------------
 
     def _decide(self, change: Change, taken: Room) -> None:
-        verdict = self._refuse(change) or self._delay(change)
+        verdict = self._refusals.refuse(change) or self._refusals.delay(change, self._taken)
         if isinstance(verdict, Blocked):
             self._blocked.append(verdict)
             return
@@ -129,114 +126,6 @@ class _Planner:
             taken.add(self._drift.adoption.node_uuids[step.node], step.size)
         self._taken.add(change.subject)
         self._rows.append(_Row(change, step, None))
-
-    def _refuse(self, change: Change) -> Blocked | None:
-        if change.subject in self._flights:
-            return None
-        return (
-            self._gates.refuse(change, self._touched(change))
-            or _contended(change)
-            or self._crash_loop(change)
-            or _pinned(change)
-            or self._stalled(change)
-            or self._foreign(change)
-            or self._unknown(change)
-            or _not_ours_to_stop(change, self._journal)
-            or _never(change, self._journal)
-        )
-
-    def _touched(self, change: Change) -> tuple[str, ...]:
-        if isinstance(change, NodeChange) or change.real.node is None:
-            return ()
-        return (self._drift.adoption.node_name(change.real.node),)
-
-    def _crash_loop(self, change: Change) -> Blocked | None:
-        """A guest that crashes as soon as it is started is not started for ever."""
-        if isinstance(change, NodeChange) or not change.crashed:
-            return None
-        budget = self._desired.cluster.recovery.max_restarts
-        if change.crashes <= budget.count:
-            return None
-        within = duration_text(budget.per_s)
-        message = f"{change.message}; its guest crashed {change.crashes} times within {within}"
-        return blocked(
-            change, "CrashLoop", message, f"look at its console, then cxm retry {change.object}"
-        )
-
-    def _stalled(self, change: Change) -> Blocked | None:
-        backoff = self._journal.backoff.get(change.subject)
-        if backoff is None or not backoff.stalled:
-            return None
-        tries = f"after {backoff.failures} tries" if backoff.failures > 1 else "at the first try"
-        message = f"{backoff.message or backoff.reason} ({tries})"
-        return blocked(change, backoff.reason, message, f"cxm retry {change.object}")
-
-    def _foreign(self, change: Change) -> Blocked | None:
-        """Whoever works on the object is let finish: XenAPI would queue us behind, for hours if need be."""
-        operations = _operations(change)
-        if not operations or any(operation.txn for operation in operations):
-            return None
-        other = operations[0]
-        by = f" (task {other.task})" if other.task else ""
-        return blocked(
-            change,
-            "ForeignOperation",
-            f"{change.message}; somebody else's {other.kind} is under way{by}",
-            "wait for it, or cancel it",
-        )
-
-    def _unknown(self, change: Change) -> Blocked | None:
-        if isinstance(change, NodeChange) or change.real.node is None:
-            return None
-        host = self._observed.nodes.get(change.real.node)
-        if host is not None and host.live:
-            return None
-        name = self._drift.adoption.node_name(change.real.node)
-        return blocked(
-            change,
-            "NodeUnknown",
-            f"{change.message}; the pool does not hear {name}, so the VM's state is not known",
-            f"find out what became of {name}",
-        )
-
-    def _delay(self, change: Change) -> Waits | None:
-        """What only time, or the end of something under way, will allow."""
-        flight = self._flights.get(change.subject)
-        if flight is not None:
-            return _under_way(flight, change)
-        if any(operation.txn for operation in _operations(change)):
-            return Waits(on="in-flight", message="an earlier call of cxm is still under way")
-        if change.subject in self._taken:
-            return Waits(on="in-flight", message="after the other change of the same object")
-        return self._backing_off(change) or self._grace(change) or self._window(change)
-
-    def _backing_off(self, change: Change) -> Waits | None:
-        backoff = self._journal.backoff.get(change.subject)
-        if backoff is None or backoff.until_s is None or backoff.until_s <= self._now.mono_s:
-            return None
-        message = f"{backoff.message or backoff.reason}, try {backoff.failures + 1} follows"
-        return Waits(on="back-off", message=message, until_s=backoff.until_s)
-
-    def _grace(self, change: Change) -> Waits | None:
-        if isinstance(change, NodeChange) or change.since_s is None or change.crashed:
-            return None
-        grace_s = self._desired.cluster.reconcile.drift_grace_s
-        until_s = change.since_s + grace_s
-        if until_s <= self._now.mono_s:
-            return None
-        message = f"changed by someone else; mended after driftGrace {duration_text(grace_s)}"
-        return Waits(on="driftGrace", message=message, until_s=until_s)
-
-    def _window(self, change: Change) -> Waits | None:
-        if isinstance(change, NodeChange) or change.vm.restart is not Restart.WINDOW:
-            return None
-        if not _stops_on_the_way(change, self._journal):
-            return None
-        return Waits(
-            on="window",
-            message="PendingRestart: restart is window and no maintenance window is open;"
-            " restart: now applies it at once",
-        )
 
     # --- when ---------------------------------------------------------------------------------
 
@@ -285,65 +174,6 @@ class _Planner:
         )
 
 
-# --- refusals that need no more than the row --------------------------------------------------------
-
-
-def _contended(change: Change) -> Blocked | None:
-    if isinstance(change, NodeChange) or change.cause is not Cause.DRIFT or not change.foreign:
-        return None
-    return blocked(
-        change,
-        "Contended",
-        f"{change.message}; changed by others {change.foreign} times within an hour: hands off",
-        f"agree with whoever does it, then cxm retry {change.object}",
-    )
-
-
-def _pinned(change: Change) -> Blocked | None:
-    if (
-        isinstance(change, NodeChange)
-        or change.verb is not Verb.MIGRATE
-        or not change.real.immobile
-    ):
-        return None
-    return blocked(
-        change,
-        "Immobile",
-        f"{change.message}; it cannot move live: {change.real.immobile}",
-        "remove what pins it, or allow a stop with migration.live: preferred",
-    )
-
-
-def _stops_on_the_way(change: Change, journal: JournalState) -> bool:
-    """Whether carrying out this row would stop a VM that is up, in order to start it again."""
-    return (
-        isinstance(change, VmChange)
-        and change.verb is Verb.RESTART
-        and change.real.power is not PowerState.HALTED
-        and change.reason != "DrainShutdown"
-        and change.subject not in journal.own_stops
-    )
-
-
-def _not_ours_to_stop(change: Change, journal: JournalState) -> Blocked | None:
-    if isinstance(change, NodeChange) or change.verb is not Verb.RESTART:
-        return None
-    if desired_power(change.vm) is PowerState.RUNNING or change.subject in journal.own_stops:
-        return None
-    return blocked(
-        change,
-        "StateNotManaged",
-        f"{change.message}; this stops the VM, and the tree does not say state: running",
-        "set state: running, or stop the VM yourself",
-    )
-
-
-def _never(change: Change, journal: JournalState) -> Blocked | None:
-    if isinstance(change, NodeChange) or not _stops_on_the_way(change, journal):
-        return None
-    return restart_refused(change)
-
-
 def _in_effect(change: Change) -> Change:
     """A VM that cannot move live is moved by stop and start, where its tree prefers live only."""
     if isinstance(change, NodeChange) or change.verb is not Verb.MIGRATE:
@@ -360,18 +190,6 @@ def _in_effect(change: Change) -> Change:
         message=message,
         disruption=Disruption.COLD,
     )
-
-
-def _operations(change: Change) -> tuple[Operation, ...]:
-    return change.host.operations if isinstance(change, NodeChange) else change.real.operations
-
-
-def _under_way(flight: InFlight, change: Change) -> Waits:
-    same = flight.action.verb is change.verb
-    what = "under way" if same else f"after the {flight.action.verb.value} under way"
-    if flight.answered_s is not None:
-        what += ", to be seen in the pool"
-    return Waits(on="in-flight", message=what)
 
 
 # --- order -----------------------------------------------------------------------------------------

@@ -1,0 +1,273 @@
+"""`cxmd`: one node's daemon, put together.
+
+The order of the start is the order of trust: settings, the lock on the state, the memory, the claim
+of a term, the last good tree; only then is anything looked at, and nothing is done that was not
+planned from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import NoReturn
+
+import structlog
+from msgspec.structs import replace
+
+from membership.view import single
+from reconciler.edge import log
+from reconciler.edge.clock import DaemonClock
+from reconciler.edge.control import SOCKET, Control
+from reconciler.edge.converge import Converge
+from reconciler.edge.inbox import Inbox
+from reconciler.edge.journal_file import JournalFile
+from reconciler.edge.ledger_file import LedgerFile
+from reconciler.edge.lines import DamagedFile
+from reconciler.edge.revisions import RevisionStore, UnreadableTree
+from reconciler.edge.secret_files import SecretError, read_secret
+from reconciler.edge.source import SubversionSource
+from reconciler.edge.state_lock import AlreadyRunning, StateLock
+from reconciler.edge.steering import Steering
+from reconciler.edge.subversion import SourceError, Subversion
+from reconciler.edge.subversion_failures import REFUSED
+from reconciler.edge.subversion_wire import Access
+from reconciler.edge.supervision import Supervisor, supervisor
+from reconciler.messages import PoolLost, PoolObserved, TreeLoaded
+from reconciler.ports import Pool
+from reconciler.reconciler import Reconciler
+from schema.report import render
+from schema.settings import PATH, Settings, read_settings
+from xapi.https import HttpsTransport
+from xapi.pool import PoolClient
+
+EX_USAGE = 64
+EX_DATAERR = 65
+EX_SOFTWARE = 70
+EX_TEMPFAIL = 75
+EX_CONFIG = 78
+"""Of sysexits.h. The unit does not restart the daemon after 64, 65 and 78: a human has to act."""
+
+LOGOUT_WITHIN_S = 5.0
+
+_log = structlog.get_logger("cxmd")
+
+
+class CannotStart(Exception):
+    """The daemon cannot start; the text says where, why and what to do."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Stopped(Exception):
+    """Somebody asked the daemon to end."""
+
+
+class Daemon:
+    """Everything that one process of cxmd holds. Raises CannotStart."""
+
+    def __init__(self, settings: Settings, config: Path, release: str) -> None:
+        self._settings = settings
+        self._config = config
+        self._release = release
+        self._supervisor: Supervisor = supervisor()
+        state_dir = Path(settings.state_dir)
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        Path(settings.run_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._lock = StateLock(state_dir)
+        self._journal = JournalFile(state_dir / "journal")
+        self._ledger = LedgerFile(state_dir / "ledger.jsonl")
+        for name, torn in (("journal", self._journal.torn), ("ledger", self._ledger.torn)):
+            if torn:
+                _log.warning("torn-tail-cut", file=name, bytes=torn)
+        self._source = SubversionSource(
+            Subversion(self._access), RevisionStore(state_dir), settings.source.url
+        )
+
+    async def run(self) -> None:
+        """Until somebody asks it to end, or something breaks: then that is raised."""
+        clock = DaemonClock(not_before_s=self._journal.last_s)
+        inbox = Inbox()
+        async with AsyncExitStack() as closing:
+            pool = self._pool()
+            closing.push_async_callback(_closed, pool)
+            closing.push_async_callback(self._source.close)
+            async with asyncio.TaskGroup() as tasks:
+                steering = self._steering(pool, inbox, clock, tasks)
+                control = Control(Path(self._settings.run_dir) / SOCKET, steering, self._journal)
+                closing.push_async_callback(control.close)
+                await control.open()
+                tasks.create_task(_until_asked_to_end())
+                tasks.create_task(pool.run(lambda seen: inbox.post(_on_our_clock(seen, clock))))
+                tasks.create_task(steering.run())
+                self._supervisor.tell("READY=1")
+                _log.info("started", node=self._settings.node, version=self._release)
+
+    def close(self) -> None:
+        """After the loop ended. The lock goes last."""
+        self._supervisor.tell("STOPPING=1")
+        self._journal.close()
+        self._ledger.close()
+        self._lock.release()
+
+    def _steering(
+        self, pool: Pool, inbox: Inbox, clock: DaemonClock, tasks: asyncio.TaskGroup
+    ) -> Steering:
+        settings = self._settings
+        term = self._ledger.claim(settings.node, clock.now())
+        core = Reconciler(
+            me=settings.node,
+            version=self._release,
+            cluster_id=settings.cluster_id,
+            journal=self._journal.state,
+            ledger=self._ledger.ledger,
+            view=single(settings.node, term),
+            kept=self._kept(),
+            random=Random(SystemRandom().random()),
+        )
+        converge = Converge(
+            pool, self._source, self._journal, self._ledger, inbox.post, tasks.create_task
+        )
+        return Steering(core, converge, inbox, clock, self._supervisor)
+
+    def _kept(self) -> TreeLoaded | None:
+        """Without a last good tree the daemon looks on and waits for Subversion: never as if it were
+        empty."""
+        try:
+            return self._source.load_kept()
+        except UnreadableTree as error:
+            _log.error("last-good-tree-unreadable", message=str(error))
+            return None
+
+    def _pool(self) -> PoolClient:
+        access = self._settings.xenapi
+        transport = HttpsTransport(
+            version=self._release,
+            ca_file=Path(access.ca_file) if access.ca_file is not None else None,
+            fingerprints=access.fingerprints,
+        )
+        password = read_secret(self._config, access.credentials_ref)
+        return PoolClient(
+            transport,
+            access.addresses,
+            access.user,
+            password,
+            self._settings.node,
+            self._release,
+        )
+
+    def _access(self) -> Access:
+        """Asked with each new child, so that a changed password needs no restart."""
+        source = self._settings.source
+        password = None
+        if source.credentials_ref is not None:
+            try:
+                password = read_secret(self._config, source.credentials_ref)
+            except SecretError as error:
+                raise SourceError(REFUSED, str(error)) from error
+        return Access(
+            config_dir=str(Path(self._settings.state_dir) / "subversion"),
+            user=source.user,
+            password=password,
+            ca_file=source.ca_file,
+        )
+
+
+def _on_our_clock(seen: PoolObserved | PoolLost, clock: DaemonClock) -> PoolObserved | PoolLost:
+    """The pool is observed in the event loop's time; everything else is in the daemon's."""
+    if isinstance(seen, PoolLost):
+        return seen
+    as_of_s = clock.from_loop(seen.observed.as_of_s)
+    return PoolObserved(observed=replace(seen.observed, as_of_s=as_of_s))
+
+
+async def _closed(pool: PoolClient) -> None:
+    """A pool that does not answer keeps its session for a day; it must not keep us."""
+    try:
+        async with asyncio.timeout(LOGOUT_WITHIN_S):
+            await pool.close()
+    except TimeoutError:
+        _log.warning("session-not-ended", message="the pool did not answer the logout in time")
+
+
+async def _until_asked_to_end() -> None:
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await asked.wait()
+    raise Stopped
+
+
+def _settings(path: Path) -> Settings:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        hint = "give --config FILE"
+        raise CannotStart(EX_CONFIG, f"{path}: {error.strerror}; {hint}") from None
+    read = read_settings(content, str(path))
+    if read.settings is None:
+        raise CannotStart(EX_CONFIG, render(read.errors, {str(path): content}, read=1).rstrip())
+    if read.settings.engine.kind != "single":
+        raise CannotStart(
+            EX_CONFIG,
+            f"{path}: engine: {read.settings.engine.kind} is not part of this release; "
+            "remove engine, or write engine: {kind: single}",
+        )
+    return read.settings
+
+
+def _run(config: Path, release: str) -> int:
+    """The exit status of a daemon that was asked to end, or could not start."""
+    try:
+        daemon = Daemon(_settings(config), config, release)
+    except AlreadyRunning as error:
+        raise CannotStart(EX_TEMPFAIL, str(error)) from error
+    except DamagedFile as error:
+        raise CannotStart(EX_DATAERR, str(error)) from error
+    except OSError as error:
+        raise CannotStart(EX_CONFIG, f"{error.filename}: {error.strerror}") from error
+    try:
+        asyncio.run(daemon.run())
+    except* Stopped:
+        _log.info("stopped")
+    except* SecretError as errors:
+        raise CannotStart(EX_CONFIG, str(errors.exceptions[0])) from None
+    finally:
+        daemon.close()
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """argparse would exit with 2, which here means that something differs."""
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def main() -> None:
+    release = version("cxm")
+    parser = _Parser(prog="cxmd", description="The daemon of cxm on one node.")
+    parser.add_argument("--config", type=Path, default=Path(PATH), metavar="FILE")
+    parser.add_argument("--version", action="version", version=f"cxmd {release}")
+    options = parser.parse_args()
+    log.configure()
+    try:
+        sys.exit(_run(options.config, release))
+    except CannotStart as error:
+        sys.stderr.write(f"cxmd: {error}\n")
+        sys.exit(error.status)
+    except Exception:  # the daemon's top boundary: told and ended, never swallowed
+        _log.exception("broken")
+        sys.exit(EX_SOFTWARE)
+
+
+if __name__ == "__main__":
+    main()
