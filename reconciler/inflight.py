@@ -89,7 +89,7 @@ def operations_on(call: Call, observed: Observed) -> tuple[Operation, ...]:
         vm = observed.vms.get(call.vm)
         return vm.operations if vm is not None else ()
     node = observed.nodes.get(call.node)
-    return node.operations if node is not None else ()
+    return node.upkeep if node is not None else ()
 
 
 def judge(flight: InFlight, observed: Observed) -> Outcome:

@@ -115,6 +115,16 @@ class ObservedNode(Frozen, frozen=True, kw_only=True):
     operations: tuple[Operation, ...] = ()
     boot_id: str = ""
 
+    @property
+    def upkeep(self) -> tuple[Operation, ...]:
+        """Operations on the host itself. XenAPI lists every start and arrival of a VM there too."""
+        return tuple(operation for operation in self.operations if operation.kind in UPKEEP)
+
+
+UPKEEP = frozenset(
+    {"evacuate", "shutdown", "reboot", "power_on", "apply_updates", "enable", "provision"}
+)
+
 
 class Storage(Frozen, frozen=True, kw_only=True):
     uuid: str

@@ -198,6 +198,8 @@ def _by_reach(wanted: Wanted, host: ObservedNode, ground: Ground, taken: Room) -
         return "NotLive"
     if not host.enabled:
         return "Disabled"
+    if any(operation.kind in _GOING_DOWN for operation in host.operations):
+        return "GoingDown"
     if any(disk.sr is not None and disk.sr not in host.srs for disk in real.disks):
         return "StorageNotAttached"
     suspended = real.power is PowerState.SUSPENDED
@@ -210,6 +212,9 @@ def _by_reach(wanted: Wanted, host: ObservedNode, ground: Ground, taken: Room) -
     if wanted.live and not _same_vendor(real, host, ground):
         return "CpuVendor"
     return None
+
+
+_GOING_DOWN = frozenset({"evacuate", "shutdown", "reboot"})
 
 
 def _network_lacks(real: ObservedVM, host: ObservedNode, ground: Ground, taken: Room) -> bool:

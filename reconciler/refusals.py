@@ -205,7 +205,7 @@ def _never(change: Change, journal: JournalState) -> Blocked | None:
 
 
 def _operations(change: Change) -> tuple[Operation, ...]:
-    return change.host.operations if isinstance(change, NodeChange) else change.real.operations
+    return change.host.upkeep if isinstance(change, NodeChange) else change.real.operations
 
 
 def _under_way(flight: InFlight, change: Change) -> Waits:
