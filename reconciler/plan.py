@@ -144,7 +144,7 @@ class _Planner:
         change = row.change
         if row.waits is not None or not isinstance(change, VmChange) or not _starts(change):
             return row
-        unmet = next((name for name in change.vm.start.after if name in down), None)
+        unmet = next((f"vm/{name}" for name in change.vm.start.after if f"vm/{name}" in down), None)
         if unmet is not None:
             return replace(row, waits=Waits(on=unmet, message=f"start.after names {unmet}"))
         if change.vm.start.wave > first:

@@ -78,6 +78,7 @@ class Daemon:
         self._config = config
         self._release = release
         self._supervisor: Supervisor = supervisor()
+        self._password = read_secret(config, settings.xenapi.credentials_ref)
         state_dir = Path(settings.state_dir)
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         Path(settings.run_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -130,7 +131,8 @@ class Daemon:
             ledger=self._ledger.ledger,
             view=single(settings.node, term),
             kept=self._kept(),
-            random=Random(SystemRandom().random()),
+            # Spreads polls; nothing secret hangs on it.
+            random=Random(SystemRandom().random()),  # noqa: S311
         )
         converge = Converge(
             pool, self._source, self._journal, self._ledger, inbox.post, tasks.create_task
@@ -147,21 +149,18 @@ class Daemon:
             return None
 
     def _pool(self) -> PoolClient:
-        access = self._settings.xenapi
-        transport = HttpsTransport(
-            version=self._release,
-            ca_file=Path(access.ca_file) if access.ca_file is not None else None,
-            fingerprints=access.fingerprints,
-        )
-        password = read_secret(self._config, access.credentials_ref)
-        return PoolClient(
-            transport,
-            access.addresses,
-            access.user,
-            password,
-            self._settings.node,
-            self._release,
-        )
+        access, node = self._settings.xenapi, self._settings.node
+        try:
+            transport = HttpsTransport(
+                version=self._release,
+                ca_file=Path(access.ca_file) if access.ca_file is not None else None,
+                fingerprints=access.fingerprints,
+            )
+            return PoolClient(
+                transport, access.addresses, access.user, self._password, node, self._release
+            )
+        except (ValueError, OSError) as error:
+            raise CannotStart(EX_CONFIG, f"{self._config}: xenapi: {error}") from error
 
     def _access(self) -> Access:
         """Asked with each new child, so that a changed password needs no restart."""
@@ -232,14 +231,14 @@ def _run(config: Path, release: str) -> int:
         raise CannotStart(EX_TEMPFAIL, str(error)) from error
     except DamagedFile as error:
         raise CannotStart(EX_DATAERR, str(error)) from error
+    except SecretError as error:
+        raise CannotStart(EX_CONFIG, str(error)) from error
     except OSError as error:
         raise CannotStart(EX_CONFIG, f"{error.filename}: {error.strerror}") from error
     try:
         asyncio.run(daemon.run())
     except* Stopped:
         _log.info("stopped")
-    except* SecretError as errors:
-        raise CannotStart(EX_CONFIG, str(errors.exceptions[0])) from None
     finally:
         daemon.close()
     return 0
@@ -264,7 +263,7 @@ def main() -> None:
     except CannotStart as error:
         sys.stderr.write(f"cxmd: {error}\n")
         sys.exit(error.status)
-    except Exception:  # the daemon's top boundary: told and ended, never swallowed
+    except Exception:  # noqa: BLE001 (the top boundary: told and ended, never swallowed)
         _log.exception("broken")
         sys.exit(EX_SOFTWARE)
 
