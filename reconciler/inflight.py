@@ -49,6 +49,9 @@ TASK_NAMES: dict[type, str] = {
     CleanShutdown: "VM.clean_shutdown",
     Suspend: "VM.suspend",
     PoolMigrate: "VM.pool_migrate",
+    EjectMedia: "VBD.eject",
+    DisableNode: "host.disable",
+    EnableNode: "host.enable",
 }
 """How XenAPI names the tasks of our calls, with or without `Async.` before it."""
 

@@ -1,0 +1,252 @@
+"""One object of the picture from its records; pure functions, no opaque reference in a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from reconciler.observed import (
+    Disk,
+    Network,
+    ObservedNode,
+    ObservedVM,
+    Operation,
+    Pool,
+    PowerState,
+    Storage,
+)
+from xapi.records import (
+    HostRecord,
+    NetworkRecord,
+    PoolRecord,
+    Record,
+    SrRecord,
+    VbdRecord,
+    VmRecord,
+)
+from xapi.tables import Tables
+
+SAME_BOOT_S = 60
+"""Two boot times of a host that differ by less are one boot, read twice: xapi derives the moment
+anew from clock and uptime. No server is back within a minute."""
+
+
+def copy_kind(vm: VmRecord) -> str:
+    """Why a record of class VM is no machine: template, snapshot, or "" where it is one."""
+    if vm.is_a_snapshot:
+        return "snapshot"
+    return "template" if vm.is_a_template else ""
+
+
+def build_pool(pool: PoolRecord, tables: Tables) -> Pool:
+    return Pool(
+        uuid=pool.uuid,
+        name=pool.name_label,
+        master=_uuid(tables.host, pool.master) or "",
+        ha_enabled=pool.ha_enabled,
+        rolling_upgrade="rolling_upgrade_in_progress" in pool.other_config,
+        auto_poweron=_true(pool.other_config.get("auto_poweron")),
+    )
+
+
+def build_storage(sr: SrRecord) -> Storage:
+    return Storage(uuid=sr.uuid, name=sr.name_label, kind=sr.type, shared=sr.shared)
+
+
+def build_network(network: NetworkRecord) -> Network:
+    shared = _true(network.other_config.get("assume_network_is_shared"))
+    return Network(
+        uuid=network.uuid, name=network.name_label, internal=not network.PIFs and not shared
+    )
+
+
+# --- nodes ----------------------------------------------------------------------------------------
+
+
+def build_node(
+    host: HostRecord,
+    tables: Tables,
+    control: Iterable[VmRecord],
+    internal: frozenset[str],
+    boot: str,
+    operations: tuple[Operation, ...],
+) -> ObservedNode:
+    """A host with what is attached on it. `internal` networks have no interface anywhere and can be
+    made on any host. A host without readable metrics counts as silent: nothing is known of it."""
+    metrics = tables.host_metrics.get(host.metrics)
+    return ObservedNode(
+        uuid=host.uuid,
+        name=host.name_label,
+        address=host.address,
+        enabled=host.enabled,
+        live=metrics is not None and metrics.live,
+        memory_total=0 if metrics is None else metrics.memory_total,
+        memory_overhead=host.memory_overhead,
+        control_memory=sum(vm.memory_dynamic_min + vm.memory_overhead for vm in control),
+        cpus=_number(host.cpu_info.get("cpu_count")),
+        cpu_vendor=host.cpu_info.get("vendor", ""),
+        srs=_attached_srs(host, tables),
+        networks=_attached_networks(host, tables) | internal,
+        hardware_platforms=tuple(sorted(host.virtual_hardware_platform_versions)) or (0,),
+        operations=operations,
+        boot_id=boot,
+    )
+
+
+def boot_id(host: HostRecord, before: str) -> str:
+    """The epoch second at which the host booted, as text; `before` as long as that is close."""
+    try:
+        boot = round(float(host.other_config["boot_time"]))
+    except (KeyError, ValueError, OverflowError):
+        # Written when the toolstack starts: absent for a moment then, not another boot.
+        return before
+    if before.isdecimal() and abs(boot - int(before)) < SAME_BOOT_S:
+        return before
+    return str(boot)
+
+
+def _attached_srs(host: HostRecord, tables: Tables) -> frozenset[str]:
+    pbds = [tables.pbd[ref] for ref in host.PBDs if ref in tables.pbd]
+    return frozenset(
+        tables.sr[pbd.SR].uuid for pbd in pbds if pbd.currently_attached and pbd.SR in tables.sr
+    )
+
+
+def _attached_networks(host: HostRecord, tables: Tables) -> frozenset[str]:
+    pifs = [tables.pif[ref] for ref in host.PIFs if ref in tables.pif]
+    attached = [pif.network for pif in pifs if pif.currently_attached]
+    return frozenset(tables.network[ref].uuid for ref in attached if ref in tables.network)
+
+
+# --- virtual machines -----------------------------------------------------------------------------
+
+
+def build_vm(
+    vm: VmRecord, tables: Tables, operations: tuple[Operation, ...], crashed_at: str
+) -> ObservedVM:
+    """A machine with its drives and networks. `crashed_at`: when the pool last told of a crash."""
+    power = _power(vm.power_state)
+    domain = _domain_type(vm)
+    return ObservedVM(
+        uuid=vm.uuid,
+        name=vm.name_label,
+        power=power,
+        node=_uuid(tables.host, vm.resident_on),
+        reserved_on=_uuid(tables.host, vm.scheduled_to_be_resident_on),
+        domain_type=domain,
+        static_min=vm.memory_static_min,
+        dynamic_min=vm.memory_dynamic_min,
+        dynamic_max=vm.memory_dynamic_max,
+        static_max=vm.memory_static_max,
+        overhead=vm.memory_overhead,
+        vcpus_max=vm.VCPUs_max,
+        vcpus_at_startup=vm.VCPUs_at_startup,
+        shadow_multiplier=vm.HVM_shadow_multiplier,
+        vcpu_unrestricted=_true(vm.platform.get("vcpu-unrestricted")),
+        tags=tuple(sorted(vm.tags)),
+        operations=operations,
+        blocked_operations=dict(sorted(vm.blocked_operations.items())),
+        disks=_disks(vm, tables),
+        suspend_sr=_sr_of(vm.suspend_VDI, tables),
+        networks=_networks(vm, tables),
+        has_tools=_has_tools(vm, tables, power, domain),
+        immobile=_immobile(vm, tables),
+        crashed=_crashed(vm, tables, crashed_at),
+        hardware_platform=vm.hardware_platform_version,
+    )
+
+
+def _power(text: str) -> PowerState:
+    try:
+        return PowerState(text)
+    except ValueError:
+        return PowerState.UNKNOWN
+
+
+def _domain_type(vm: VmRecord) -> str:
+    if vm.domain_type != "unspecified":
+        return vm.domain_type
+    return "hvm" if vm.HVM_boot_policy else "pv"
+
+
+def _disks(vm: VmRecord, tables: Tables) -> tuple[Disk, ...]:
+    vbds = [tables.vbd[ref] for ref in vm.VBDs if ref in tables.vbd]
+    return tuple(_disk(vbd, tables) for vbd in sorted(vbds, key=lambda vbd: vbd.uuid))
+
+
+def _disk(vbd: VbdRecord, tables: Tables) -> Disk:
+    medium = None if vbd.empty else tables.vdi.get(vbd.VDI)
+    return Disk(
+        vbd=vbd.uuid,
+        kind=vbd.type,
+        vdi=medium.uuid if medium else None,
+        sr=_sr_of(vbd.VDI, tables) if medium else None,
+        read_only=vbd.mode == "RO",
+    )
+
+
+def _sr_of(vdi: str, tables: Tables) -> str | None:
+    found = tables.vdi.get(vdi)
+    return _uuid(tables.sr, found.SR) if found else None
+
+
+def _networks(vm: VmRecord, tables: Tables) -> tuple[str, ...]:
+    vifs = [tables.vif[ref] for ref in vm.VIFs if ref in tables.vif]
+    found = {tables.network[vif.network].uuid for vif in vifs if vif.network in tables.network}
+    return tuple(sorted(found))
+
+
+def _has_tools(vm: VmRecord, tables: Tables, power: PowerState, domain: str) -> bool:
+    """Whether the guest can be asked to stop, suspend or move.
+
+    As the server judges it: only a running HVM guest has to show its drivers, or else at least the
+    features themselves, as a Linux kernel without an agent does.
+    """
+    if power is not PowerState.RUNNING or domain != "hvm":
+        return True
+    guest = tables.vm_guest_metrics.get(vm.guest_metrics)
+    if guest is None:
+        return False
+    features = (guest.other.get("feature-suspend"), guest.other.get("feature-shutdown"))
+    return guest.PV_drivers_detected or features == ("1", "1")
+
+
+def _immobile(vm: VmRecord, tables: Tables) -> str:
+    """Why the server would refuse to migrate it; the metrics tell how it was really booted."""
+    if vm.attached_PCIs:
+        return "it has a PCI device of its server"
+    if vm.VGPUs:
+        return "it has a virtual GPU"
+    if vm.VUSBs:
+        return "it has a USB device of its server"
+    booted = tables.vm_metrics.get(vm.metrics)
+    nested = _true(vm.platform.get("nested-virt")) or _true(vm.platform.get("exp-nested-hvm"))
+    if booted.nomigrate if booted else _true(vm.platform.get("nomigrate")):
+        return "its platform says nomigrate"
+    if booted.nested_virt if booted else nested:
+        return "it uses nested virtualisation"
+    return ""
+
+
+def _crashed(vm: VmRecord, tables: Tables, crashed_at: str) -> bool:
+    if not crashed_at:
+        return False
+    metrics = tables.vm_metrics.get(vm.metrics)
+    # The wire form of dates sorts as text; older servers leave the Z out.
+    started = metrics.start_time.removesuffix("Z") if metrics else ""
+    return crashed_at.removesuffix("Z") > started
+
+
+# --- small readings -------------------------------------------------------------------------------
+
+
+def _uuid(table: Mapping[str, Record], ref: str) -> str | None:
+    record = table.get(ref)
+    return record.uuid if record else None
+
+
+def _true(text: str | None) -> bool:
+    return text in {"true", "1"}
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() else 0

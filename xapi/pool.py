@@ -1,0 +1,172 @@
+"""The pool for the rest of cxm: watch it, look at it once, act on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from reconciler.actions import Answer, Call
+from reconciler.messages import PoolLost, PoolObserved
+from reconciler.observed import Observed
+from xapi.cache import Cache
+from xapi.perform import Performer
+from xapi.session import PoolSession
+from xapi.transport import (
+    FailureKind,
+    Transport,
+    TransportFailure,
+    Unavailable,
+)
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 10.0
+
+PATIENCE = 2
+"""So many failures in a row have the master looked for elsewhere."""
+
+PATIENCE_WITH_HUNG = 12
+"""The same where the master takes requests and answers none. Looking anew then mostly means logins
+that it carries out in the end, for nobody: sessions that count against the pool's limit."""
+
+SETTLE_S = 0.1
+"""After a call returned and before the pool is asked for a barrier: whoever made the call must
+have noted its return by then, or the barrier would count as older than the call."""
+
+Publish = Callable[[PoolObserved | PoolLost], None]
+
+_log = logging.getLogger("cxm.xapi")
+
+
+class PoolClient:
+    """One pool, seen and acted on through one session.
+
+    `addresses` are members, as HOST, HOST:PORT or [IPV6]:PORT; the port holds for all of them.
+    `node` and `version` name us in the pool's session list and in the observation. `clock` gives
+    epoch seconds; everything else is timed by the running loop's `time()`. `pool_uuid` is the pool
+    that was seen before, where that is known: a member that was ejected since answers as master of
+    a pool of its own, and must not be taken for ours. ValueError for ill-formed addresses.
+
+    Use it as an asynchronous context manager, or await `close` in a `finally`: sessions that are
+    not logged out count against the pool's limit for a day.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        addresses: Sequence[str],
+        user: str,
+        password: str,
+        node: str,
+        version: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        jitter: random.Random | None = None,
+        pool_uuid: str = "",
+    ) -> None:
+        self._transport = transport
+        originator = f"cxm/{version}@{node}"
+        self._session = PoolSession(transport, addresses, (user, password), originator, pool_uuid)
+        self._cache = Cache(self._session, node, clock)
+        self._performer = Performer(self._session, self._cache)
+        self._jitter = jitter or random.SystemRandom()
+        self._returned = asyncio.Event()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All known members, the configured ones first: worth keeping for the next start."""
+        return self._session.addresses
+
+    async def run(self, publish: Publish) -> None:
+        """Follow the pool until cancelled; publish each new picture, and each failure to get one.
+
+        A picture whose content is the same is published too: its age has changed.
+        """
+        barriers = asyncio.create_task(self._ask_for_barriers(publish))
+        try:
+            await self._follow(publish)
+        finally:
+            barriers.cancel()
+
+    async def snapshot(self) -> Observed:
+        """The pool now, once. Raises Unavailable (UnknownCertificate, NoMaster, ...)."""
+        await self._cache.advance()
+        return self._picture()
+
+    async def perform(self, txn: str, call: Call, timeout_s: float) -> Answer:
+        """Make `call` now, while `run` follows the pool; see `Performer.perform`."""
+        try:
+            return await self._performer.perform(txn, call, timeout_s)
+        finally:
+            self._returned.set()
+
+    async def close(self) -> None:
+        """Log out and let the connections go; `run` and every `perform` must have ended."""
+        try:
+            await self._session.close()
+        finally:
+            await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _follow(self, publish: Publish) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._cache.advance()
+                picture = self._picture()
+            except Unavailable as failure:
+                failures += 1
+                publish(PoolLost(reason=failure.reason, message=failure.message))
+                if failures >= _patience(failure):
+                    self._session.drop()
+                await asyncio.sleep(self._pause_s(failures))
+            else:
+                failures = 0
+                publish(PoolObserved(observed=picture))
+
+    def _picture(self) -> Observed:
+        picture = self._cache.observed()
+        if picture is None:
+            text = "the pool tells nothing of itself: no record of class pool"
+            raise TransportFailure(FailureKind.HTTP, text, sent=True)
+        return picture
+
+    async def _ask_for_barriers(self, publish: Publish) -> None:
+        while True:
+            await self._returned.wait()
+            await asyncio.sleep(SETTLE_S)
+            self._returned.clear()
+            before = self._cache.as_of_s
+            try:
+                await self._cache.barrier()
+            except Unavailable as failure:
+                # The next answers of the pool move the moment on anyway, only later.
+                _log.info("no barrier: %s", failure.message)
+                continue
+            picture = self._cache.observed()
+            if picture is not None and self._cache.as_of_s != before:
+                publish(PoolObserved(observed=picture))
+
+    def _pause_s(self, failures: int) -> float:
+        longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 10))
+        return longest * (0.5 + 0.5 * self._jitter.random())
+
+
+def _patience(failure: Unavailable) -> int:
+    if not isinstance(failure, TransportFailure) or not failure.sent:
+        return PATIENCE
+    return PATIENCE_WITH_HUNG if failure.kind is FailureKind.TIMEOUT else PATIENCE
