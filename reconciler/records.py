@@ -1,7 +1,7 @@
 """The records of the journal: what this node meant, heard and noticed.
 
-A record is made durable before the effect that it announces. Times are monotonic seconds of this
-daemon; the edge stores wall time and converts on reading. Records are also the events that people
+A record is made durable before the effect that it announces. Times are seconds of the daemon's
+clock, which starts at wall time and never runs backwards. Records are also the events that people
 read (`cxm events`), so their names and fields are an interface.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import field as struct_field
-from msgspec.structs import replace
 
 from membership.ledger import FactValue
 from reconciler.actions import Action, Answer, Outcome
@@ -204,20 +203,3 @@ class Record(Frozen, frozen=True, kw_only=True):
     at_s: float
     entry: AnyEntry
 
-
-def shift(record: Record, by_s: float) -> Record:
-    """The same record on a clock that reads `by_s` seconds more: monotonic to wall time and back."""
-    entry = record.entry
-    if isinstance(entry, Sighted):
-        entry = Sighted(vm=entry.vm, sighting=_shift_sighting(entry.sighting, by_s))
-    return Record(seq=record.seq, at_s=record.at_s + by_s, entry=entry)
-
-
-def _shift_sighting(sighting: Sighting, by_s: float) -> Sighting:
-    return replace(
-        sighting,
-        unmet={aspect: at_s + by_s for aspect, at_s in sighting.unmet.items()},
-        foreign=tuple(at_s + by_s for at_s in sighting.foreign),
-        crashes=tuple(at_s + by_s for at_s in sighting.crashes),
-        moved_s=None if sighting.moved_s is None else sighting.moved_s + by_s,
-    )

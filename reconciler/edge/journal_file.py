@@ -51,8 +51,8 @@ class JournalFile:
         self._number = _newest(folder)
         found = lines.read(self._path)
         self._file = lines.LineFile(self._path, found.size)
-        self._remove_older()
         records = [_decoded(self._path, row, n) for n, row in enumerate(found.payloads, start=1)]
+        self._remove_older()
         self.torn = found.torn
         self.state: JournalState = replay(records)
         self.last_s = max((record.at_s for record in records), default=0.0)

@@ -13,7 +13,7 @@ import locale
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -112,16 +112,22 @@ class Subversion:
             path=below,
             revision=revision,
             author=info["last_changed_author"] or None,
-            message=self._message(info["repos_root_URL"], revision),
+            message=self._message(ask.url, revision),
             committed_epoch_s=float(info["last_changed_date"] or 0.0),
         )
         return HeadFound(head=head)
 
-    def _message(self, root: str, revision: int) -> str:
-        """Asked of the repository's root: our path may have had another name in that revision."""
+    def _message(self, url: str, revision: int) -> str:
+        """Followed back from HEAD, like the export: the path may have had another name then."""
         at = self._at(revision)
-        entries = self._client.log(root, revision_start=at, revision_end=at, peg_revision=at)
-        return str(entries[0]["message"] or "") if entries else ""
+        entries = self._client.log(
+            url,
+            revision_start=at,
+            revision_end=at,
+            peg_revision=self._latest(),
+            strict_node_history=False,
+        )
+        return _text(entries[0]) if entries else ""
 
     def export(self, ask: AskExport) -> Exported:
         """The path is looked up at HEAD and followed back: a folder whose parent was renamed keeps its
@@ -168,7 +174,7 @@ class Subversion:
             strict_node_history=False,
             limit=MESSAGES_READ,
         )
-        return {entry["revision"].number: _first_line(entry["message"]) for entry in entries}
+        return {entry["revision"].number: _first_line(_text(entry)) for entry in entries}
 
     def answer(self, request: Request) -> Answer:
         self.login.asked = 0
@@ -195,8 +201,13 @@ class Subversion:
         return f"the server refuses the user {self._access.user} with the password it was given"
 
 
-def _first_line(message: str | None) -> str:
-    return (message or "").strip().partition("\n")[0]
+def _text(entry: Mapping[str, str | None]) -> str:
+    """The message of a log entry. It is not there where the revision also touched what we may not read."""
+    return (entry["message"] if "message" in entry else None) or ""  # noqa: SIM401 (not a real mapping)
+
+
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0]
 
 
 def write_servers_file(access: Access) -> None:
