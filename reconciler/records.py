@@ -202,4 +202,3 @@ class Record(Frozen, frozen=True, kw_only=True):
     seq: int
     at_s: float
     entry: AnyEntry
-

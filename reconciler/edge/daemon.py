@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,7 @@ from reconciler.edge.control import SOCKET, Control
 from reconciler.edge.converge import Converge
 from reconciler.edge.inbox import Inbox
 from reconciler.edge.journal_file import JournalFile
+from reconciler.edge.known_pool import KnownPoolFile
 from reconciler.edge.ledger_file import LedgerFile
 from reconciler.edge.lines import DamagedFile
 from reconciler.edge.revisions import RevisionStore, UnreadableTree
@@ -85,6 +87,7 @@ class Daemon:
         self._lock = StateLock(state_dir)
         self._journal = JournalFile(state_dir / "journal")
         self._ledger = LedgerFile(state_dir / "ledger.jsonl")
+        self._known_pool = KnownPoolFile(state_dir / "pool.jsonl")
         for name, torn in (("journal", self._journal.torn), ("ledger", self._ledger.torn)):
             if torn:
                 _log.warning("torn-tail-cut", file=name, bytes=torn)
@@ -106,7 +109,7 @@ class Daemon:
                 closing.push_async_callback(control.close)
                 await control.open()
                 tasks.create_task(_until_asked_to_end())
-                tasks.create_task(pool.run(lambda seen: inbox.post(_on_our_clock(seen, clock))))
+                tasks.create_task(pool.run(self._publisher(pool, inbox, clock)))
                 tasks.create_task(steering.run())
                 self._supervisor.tell("READY=1")
                 _log.info("started", node=self._settings.node, version=self._release)
@@ -139,6 +142,16 @@ class Daemon:
         )
         return Steering(core, converge, inbox, clock, self._supervisor)
 
+    def _publisher(
+        self, pool: PoolClient, inbox: Inbox, clock: DaemonClock
+    ) -> Callable[[PoolObserved | PoolLost], None]:
+        def publish(seen: PoolObserved | PoolLost) -> None:
+            if isinstance(seen, PoolObserved):
+                self._known_pool.learn(seen.observed.pool.uuid, pool.addresses)
+            inbox.post(_on_our_clock(seen, clock))
+
+        return publish
+
     def _kept(self) -> TreeLoaded | None:
         """Without a last good tree the daemon looks on and waits for Subversion: never as if it were
         empty."""
@@ -157,7 +170,13 @@ class Daemon:
                 fingerprints=access.fingerprints,
             )
             return PoolClient(
-                transport, access.addresses, access.user, self._password, node, self._release
+                transport,
+                self._known_pool.reached(access.addresses),
+                access.user,
+                self._password,
+                node,
+                self._release,
+                pool_uuid=self._known_pool.known.uuid,
             )
         except (ValueError, OSError) as error:
             raise CannotStart(EX_CONFIG, f"{self._config}: xenapi: {error}") from error
