@@ -108,7 +108,10 @@ class ObservedForm(Form):
 
 
 class BeforeForm(Form):
-    """What differed `ago`: VMs as they were then, all else as now. An empty VM was as it is now."""
+    """What differed `ago`: VMs as they were then, all else as now.
+
+    `web1: {}` was halted; `web1:` with nothing was as it is now.
+    """
 
     ago: str
     vms: dict[str, VmForm | None] = {}

@@ -1,0 +1,64 @@
+# One word a target; `make help` lists them. Every target sets up what it needs first.
+SHELL := /bin/bash
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+bin := .venv/bin
+ready := .venv/.ready
+rooms := $(foreach room,schema membership reconciler fencing xapi simulator snmp cli,$(wildcard $(room)/__init__.py))
+rooms := $(rooms:/__init__.py=)
+
+# Facts recorded from a real server, which the simulator and the XenAPI client are checked against.
+ifneq ($(wildcard ../shared/xenapi-datamodel.json),)
+export CXM_XENAPI_FACTS ?= $(abspath ../shared)
+endif
+
+# Tests that start real processes share two cores; more workers than cores only make time-outs.
+workers ?= $(shell nproc)
+pytest := $(bin)/python -m pytest --numprocesses $(workers) --dist loadgroup
+
+.PHONY: help setup demo test check lint types imports shape sim wire bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+setup: $(ready) ## system packages, .venv and Python packages (Debian 12; root or sudo)
+
+$(ready): pyproject.toml .ci/setup
+	@.ci/setup
+	@touch $@
+
+demo: $(ready) ## a simulated pool, a repository, the daemon: watch a commit converge
+	@PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/cxm demo
+
+check: $(ready) ## formatting, lint, types, import contracts, shape of the code: under a minute
+	@$(MAKE) --keep-going --jobs=2 --output-sync=target lint types imports shape
+
+lint: $(ready)
+	@$(bin)/ruff check --quiet .
+	@$(bin)/ruff format --check --quiet . || $(bin)/ruff format --check .
+
+types: $(ready)
+	@$(bin)/mypy --no-error-summary $(rooms) bench tests
+
+imports: $(ready)
+	@$(bin)/lint-imports --no-logo
+
+shape: $(ready)
+	@$(bin)/python -m pytest -q tests/architecture
+
+test: check ## check, then every test
+	@$(pytest) tests
+
+sim: $(ready) ## simulated pools in virtual time
+	@$(pytest) -q $(wildcard tests/simulator tests/simulation tests/xapi/virtual)
+
+wire: $(ready) ## clients of other makers against the simulator's ports
+	@$(pytest) -q tests/wire
+
+bench: $(ready) ## decode, diff and plan from 200 to 20,000 VMs; fails where a floor is missed
+	@$(bin)/python -m bench.core
+
+clean: ## remove the environment and every cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find . -name __pycache__ -type d -prune -exec rm -r {} +
