@@ -1,0 +1,137 @@
+"""One call of the API while it is carried out, and the table of all that are.
+
+An operation runs as a job of its own. Two things end a job early: its task is cancelled, or the
+host that carries it out goes down. If the toolstack that took the call goes down while another host
+carries it out, the call is abandoned: nobody will hear of it, and it goes on to its end in the dark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from simulator.database import Row
+from simulator.datamodel import Message
+from simulator.events import Registrations
+from simulator.values import ApiError, Unreachable, Value
+
+if TYPE_CHECKING:
+    from simulator.pool import HostState, LogEntry, Pool
+
+
+class Call:
+    """A call in progress. ``at`` is the host that carries it out, at first the one that took it."""
+
+    def __init__(self, pool: Pool, calls: Calls, host: HostState, message: Message) -> None:
+        self.pool = pool
+        self.calls = calls
+        self.taken_by = host
+        self.at = host
+        self.message = message
+        self.session: Row | None = None
+        self.session_ref = ""
+        self.task: Row | None = None
+        self.entry: LogEntry | None = None
+        self.job: asyncio.Task[Value] | None = None
+        self.task_unwanted = False
+        self.interruption: ApiError | Unreachable | None = None
+        self.holding: Row | None = None
+        self.abandoned = asyncio.Event()
+
+    @property
+    def task_ref(self) -> str:
+        """The reference by which objects show that this call holds them."""
+        return self.task.ref if self.task else ""
+
+    @property
+    def originator(self) -> str:
+        """Who logged in, as they called themselves."""
+        return self.session.text("originator") if self.session else ""
+
+    async def work(self, seconds: float) -> None:
+        """Take ``seconds`` at speed 1 over it."""
+        await self.pool.clock.work(seconds)
+
+    async def take(self, latency: str) -> None:
+        """Take as long as this kind of work takes."""
+        await self.work(self.pool.latencies.draw(latency))
+
+    def forward(self, host: HostState) -> None:
+        """Have the rest done by ``host``. CANNOT_CONTACT_HOST, or HOST_OFFLINE once it is known."""
+        if not host.reachable:
+            known = not self.pool.is_live(host.row)
+            raise ApiError("HOST_OFFLINE" if known else "CANNOT_CONTACT_HOST", host.row.ref)
+        self.at = host
+        if self.task is not None:
+            self.pool.db.update(self.task, resident_on=host.row.ref)
+
+    def progress(self, fraction: float) -> None:
+        """Show how far it is, 0 to 1; it never goes back."""
+        if self.task is not None:
+            before = self.task.fields["progress"]
+            assert isinstance(before, float | int)
+            self.pool.db.update(self.task, progress=max(float(before), fraction))
+
+    def allow_cancel(self, allowed: bool) -> None:
+        """Open or close the way for task.cancel."""
+        if self.task is not None:
+            self.pool.db.update(self.task, allowed_operations=["cancel"] if allowed else [])
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether a request to cancel is heeded now."""
+        return self.task is not None and "cancel" in self.task.list("allowed_operations")
+
+    def interrupt(self, why: ApiError | Unreachable) -> None:
+        """End the job early with this failure; the first reason counts."""
+        if self.interruption is None and self.job is not None and not self.job.done():
+            self.interruption = why
+            self.job.cancel()
+
+    def failure(self) -> BaseException | None:
+        """Why the finished job failed; None if it did not."""
+        assert self.job is not None
+        if self.job.cancelled():
+            return self.interruption or Unreachable("the world has ended")
+        return self.job.exception()
+
+
+class Calls:
+    """All calls that run."""
+
+    def __init__(self) -> None:
+        self.registrations = Registrations()
+        self._running: dict[int, Call] = {}
+        self._count = 0
+
+    def add(self, call: Call) -> None:
+        """Remember a call until its job is done."""
+        assert call.job is not None
+        self._count += 1
+        number = self._count
+        self._running[number] = call
+        call.job.add_done_callback(lambda _: self._running.pop(number, None))
+
+    def cancel(self, task: str) -> None:
+        """task.cancel: a request, heeded only while the task allows it."""
+        for call in self.running():
+            if call.task_ref == task and call.cancellable:
+                call.interrupt(ApiError("TASK_CANCELLED", task))
+
+    def host_lost(self, host: HostState) -> None:
+        """The host went down: what it took is abandoned, what it carried out fails."""
+        for call in self.running():
+            if call.taken_by is host:
+                call.abandoned.set()
+            if call.at is host:
+                own = call.taken_by is host
+                lost = ApiError("CANNOT_CONTACT_HOST", host.row.ref)
+                call.interrupt(Unreachable(f"{host.name} went down") if own else lost)
+
+    def in_the_dark(self, vm: Row) -> bool:
+        """Whether an abandoned call still works on the VM, unseen in its current_operations."""
+        return any(c.holding is vm and c.abandoned.is_set() for c in self.running())
+
+    def running(self) -> list[Call]:
+        """The calls that run, oldest first."""
+        return list(self._running.values())

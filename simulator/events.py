@@ -1,0 +1,215 @@
+"""event.from and its deprecated ancestors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simulator.database import SILENT, Row, Tombstone
+from simulator.datamodel import data_model
+from simulator.pool import Pool
+from simulator.values import NULL, ApiError, Record, Value
+
+if TYPE_CHECKING:
+    from simulator.calls import Call
+
+BATCHING_S = 0.05
+"""The server waits so long before it looks, so that what belongs together comes together."""
+
+_COUNTED = (*data_model().classes, "Diagnostics")
+"""valid_ref_counts names all classes, a hidden one too; in this peculiar order, as recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a client wants to hear of: everything, classes, single objects. Lower case."""
+
+    everything: bool
+    classes: frozenset[str]
+    objects: frozenset[tuple[str, str]]
+
+    def wants(self, cls: str, ref: str) -> bool:
+        """Whether it wants this object."""
+        lower = cls.lower()
+        return self.everything or lower in self.classes or (lower, ref) in self.objects
+
+    def touches(self, cls: str) -> bool:
+        """Whether it wants anything of the class."""
+        lower = cls.lower()
+        single = any(lower == wanted for wanted, _ in self.objects)
+        return self.everything or lower in self.classes or single
+
+
+def subscribe(classes: Sequence[str]) -> Subscription:
+    """The meaning of event.from's classes: ``*``, a class, or ``class/reference``."""
+    single = set()
+    for text in classes:
+        cls, slash, ref = text.partition("/")
+        if "/" in ref:
+            raise ApiError("EVENT_SUBSCRIPTION_PARSE_FAILURE", text)
+        if slash:
+            single.add((cls.lower(), ref))
+    whole = frozenset(text.lower() for text in classes if "/" not in text)
+    return Subscription("*" in whole, whole, frozenset(single))
+
+
+async def from_token(call: Call, classes: Sequence[str], token: str, limit: float) -> Value:
+    """event.from: what changed since ``token``, waiting up to ``limit`` seconds for it.
+
+    A negative limit waits for ever, as recorded.
+    """
+    pool, subscription = call.pool, subscribe(classes)
+    since, alerts_since = _parse_token(token)
+    deadline = pool.clock.now() + (limit if limit >= 0 else math.inf)
+    while True:
+        await pool.clock.sleep(BATCHING_S)
+        _check_session(call)
+        events = [
+            *_alerts(pool, subscription, alerts_since),
+            *_changes(pool, subscription, since),
+        ]
+        left = deadline - pool.clock.now()
+        if events or left <= 0:
+            return _batch(pool, subscription, events, since)
+        await pool.db.changed(left)
+
+
+def inject(pool: Pool, cls: str, ref: str) -> str:
+    """event.inject: make an object look changed; answers the token just before that."""
+    name = data_model().lower.get(cls.lower(), cls)
+    row = pool.db.row(name, ref)
+    before = _token(pool.db.generation, 0)
+    pool.db.touch(row)
+    return before
+
+
+def _check_session(call: Call) -> None:
+    session = call.session
+    if session is not None and call.pool.db.find("session", session.ref) is None:
+        raise ApiError("SESSION_INVALID", session.ref)
+
+
+def _batch(pool: Pool, wanted: Subscription, events: list[Value], since: int) -> Value:
+    heard = [name for name in data_model().classes if name not in SILENT and wanted.touches(name)]
+    newest = max(map(pool.db.newest, heard), default=0)
+    alerts = pool.messages.generation if wanted.touches("message") else 0
+    counts = {
+        name.lower(): 0 if name == "Diagnostics" else pool.db.count(name)
+        for name in sorted(_COUNTED, reverse=True)
+    }
+    # The token never goes back, not even behind one that comes from the future.
+    token = _token(max(newest, since) if events else since, alerts)
+    return {"events": events, "valid_ref_counts": counts, "token": token}
+
+
+def _changes(pool: Pool, wanted: Subscription, since: int) -> list[Value]:
+    rows = [
+        row
+        for row in pool.db.changed_since(since)
+        if row.cls not in SILENT and wanted.wants(row.cls, row.ref)
+    ]
+    added = [row for row in rows if row.created > since]
+    changed = [row for row in rows if row.created <= since]
+    gone = [
+        grave
+        for grave in pool.db.tombstones
+        if grave.created <= since < grave.deleted
+        and grave.cls not in SILENT
+        and wanted.wants(grave.cls, grave.ref)
+    ]
+    return [
+        *(_event(row, "add", row.created) for row in added),
+        *(_event(row, "mod", row.modified) for row in changed),
+        *(_gone(grave) for grave in gone),
+    ]
+
+
+def _event(row: Row, operation: str, number: int) -> Value:
+    return {
+        "id": str(number),
+        "timestamp": "0.0",
+        "class": row.cls.lower(),
+        "operation": operation,
+        "ref": row.ref,
+        "snapshot": row.fields,
+    }
+
+
+def _gone(grave: Tombstone) -> Value:
+    return {
+        "id": str(grave.deleted),
+        "timestamp": "0.0",
+        "class": grave.cls.lower(),
+        "operation": "del",
+        "ref": grave.ref,
+    }
+
+
+def _alerts(pool: Pool, wanted: Subscription, since: int) -> Iterator[Value]:
+    for alert in pool.messages.listed() if wanted.touches("message") else ():
+        if alert.generation > since and wanted.wants("message", alert.ref):
+            yield {
+                "id": str(alert.generation),
+                "timestamp": "0.0",
+                "class": "message",
+                "operation": "add",
+                "ref": alert.ref,
+                "snapshot": alert.record,
+            }
+
+
+def _token(generation: int, alerts: int) -> str:
+    return f"{generation:020d},{alerts:020d}"
+
+
+def _parse_token(token: str) -> tuple[int, int]:
+    if not token:
+        return 0, 0
+    parts = token.split(",")
+    if len(parts) != len((0, 0)) or not all(part.isdecimal() for part in parts):
+        raise ApiError("EVENT_FROM_TOKEN_PARSE_FAILURE", token)
+    return int(parts[0]), int(parts[1])
+
+
+class Registrations:
+    """The deprecated way: register, next, unregister, one queue for each session."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+        self._classes: dict[str, set[str]] = {}
+
+    def register(self, call: Call, classes: Sequence[str]) -> None:
+        """event.register: from now on changes of these classes queue up."""
+        session = _session_ref(call)
+        self._seen.setdefault(session, call.pool.db.generation)
+        self._classes.setdefault(session, set()).update(classes)
+
+    def unregister(self, call: Call, classes: Sequence[str]) -> None:
+        """event.unregister: an empty registration stays one; its event.next waits for ever."""
+        session = _session_ref(call)
+        self._classes[session] = self._classes.get(session, set()) - set(classes)
+
+    async def next(self, call: Call) -> Value:
+        """event.next: what is in the queue, or the next that comes."""
+        session, pool = _session_ref(call), call.pool
+        if session not in self._seen:
+            raise ApiError("SESSION_NOT_REGISTERED", f"trackid={session[-32:].replace('-', '')}")
+        while True:
+            wanted = subscribe(sorted(self._classes.get(session, ())))
+            events = _changes(pool, wanted, self._seen[session])
+            if events:
+                self._seen[session] = pool.db.generation
+                return [_dated(pool, event) for event in events]
+            await pool.db.changed(math.inf)
+            _check_session(call)
+
+
+def _session_ref(call: Call) -> str:
+    return call.session.ref if call.session else NULL
+
+
+def _dated(pool: Pool, event: Value) -> Record:
+    assert isinstance(event, dict)
+    return {**event, "timestamp": f"{int(pool.clock.wall())}."}

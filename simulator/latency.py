@@ -1,0 +1,69 @@
+"""How long things take: log-normal draws around published medians, from the one source of chance.
+
+The medians and 95th percentiles are engineering estimates of real pools; a pool file's ``latency``
+replaces a median and keeps the spread. All figures are seconds at speed 1.
+"""
+
+import math
+import random
+from collections.abc import Mapping
+
+MEDIANS: Mapping[str, tuple[float, float]] = {
+    "read": (0.005, 0.03),
+    "per_object": (0.0005, 0.001),
+    "write": (0.01, 0.05),
+    "login": (0.08, 0.3),
+    "login_refused": (2.0, 2.5),
+    "start": (6.0, 15.0),
+    "pause": (0.2, 0.5),
+    "hard_shutdown": (2.0, 5.0),
+    "migrate": (5.0, 8.0),
+    "handover": (0.3, 1.0),
+    "clone": (1.0, 3.0),
+    "restart": (25.0, 60.0),
+    "host_boot": (180.0, 400.0),
+    "plug": (3.0, 20.0),
+}
+"""Name to (median, 95th percentile)."""
+
+_Z95 = 1.6449
+
+SUSPEND_BYTES_PER_S = 250e6
+"""Rate at which RAM goes to and comes from the suspend disk."""
+
+MIGRATE_BYTES_PER_S = 650e6
+"""What one host can send or receive in all: a 10 GbE link as migrations use it."""
+
+SHUTDOWN_ACKNOWLEDGED_WITHIN_S = 60.0
+"""A guest that has not answered by then refuses a clean stop."""
+
+SHUTDOWN_DONE_WITHIN_S = 1200.0
+"""A guest that is not off by then has timed out."""
+
+RETRY_BUSY_S = 7200.0
+"""For so long the server itself waits for an object that another operation holds."""
+
+ASSUMED_DEAD_AFTER_S = 600.0
+"""Without a heartbeat for so long a host's ``live`` turns false; real seconds, at any speed."""
+
+
+class Latencies:
+    """Draws durations. ``overrides`` are medians in seconds."""
+
+    def __init__(self, chance: random.Random, overrides: Mapping[str, float]) -> None:
+        assert overrides.keys() <= MEDIANS.keys(), overrides
+        self._chance = chance
+        self._overrides = overrides
+
+    def draw(self, name: str) -> float:
+        """One duration in seconds."""
+        median, p95 = MEDIANS[name]
+        sigma = math.log(p95 / median) / _Z95
+        return self._overrides.get(name, median) * self._chance.lognormvariate(0.0, sigma)
+
+    def draw_at_least_median(self, name: str) -> float:
+        """One duration from the slower half."""
+        median, p95 = MEDIANS[name]
+        sigma = math.log(p95 / median) / _Z95
+        factor = math.exp(abs(self._chance.gauss(0.0, sigma)))
+        return self._overrides.get(name, median) * factor

@@ -1,0 +1,30 @@
+"""The behaviour of the API's explicit methods. Importing the package declares them all."""
+
+from simulator.operations import (
+    alerts,
+    base,
+    host,
+    migrate,
+    placement,
+    power,
+    provision,
+    resources,
+    storage,
+    suspend,
+)
+from simulator.operations.registry import OPERATIONS, Operation
+
+__all__ = [
+    "OPERATIONS",
+    "Operation",
+    "alerts",
+    "base",
+    "host",
+    "migrate",
+    "placement",
+    "power",
+    "provision",
+    "resources",
+    "storage",
+    "suspend",
+]
