@@ -1,0 +1,117 @@
+"""Where an answer comes from: the daemon on this machine or, where none answers, a look of our own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from cli import select
+from cli.client import ANSWER_WITHIN_S, SOCKET, Control, NoDaemon
+from cli.envelope import Failure, failure
+from cli.options import Invocation
+from cli.render.units import Moment
+from cli.settings import node_settings
+from reconciler.actions import Plan
+from reconciler.status import Condition, Status, Verdict
+
+T = TypeVar("T")
+
+
+def moment(run: Invocation) -> Moment:
+    """Now, in the zone that was asked for."""
+    zone = UTC if run.utc else datetime.now().astimezone().tzinfo
+    assert zone is not None
+    return Moment(epoch_s=time.time(), zone=zone)
+
+
+def control(run: Invocation) -> Control:
+    settings = node_settings(run)
+    return Control(Path(settings.run_dir) / SOCKET, run.timeout_s or ANSWER_WITHIN_S)
+
+
+def need_daemon(run: Invocation, ask: Callable[[Control], T]) -> T:
+    """What only a daemon can do. Raises Failure (exit 1) where none answers."""
+    try:
+        return ask(control(run))
+    except NoDaemon as absent:
+        raise no_daemon(absent) from None
+
+
+def no_daemon(absent: NoDaemon) -> Failure:
+    hint = "start it (systemctl start cxmd), or see its log (journalctl -u cxmd)"
+    return failure("error", "NoDaemon", str(absent), hint)
+
+
+def current_status(run: Invocation) -> Status:
+    """The daemon's status, or one composed here, which is said on stderr."""
+    try:
+        status = control(run).status()
+    except NoDaemon as absent:
+        run.note(f"{absent}; asking Subversion and XenAPI directly")
+        from cli import compose  # noqa: PLC0415 - loads the XenAPI client: a third of a second
+
+        status = compose.look(run, node_settings(run)).status
+    return of_cluster(run, status)
+
+
+def of_cluster(run: Invocation, status: Status) -> Status:
+    """`status`, unless `--cluster` names another one."""
+    if run.cluster is not None and run.cluster not in (status.cluster, status.cluster_id):
+        message = f"this node belongs to {status.cluster or 'no cluster yet'}, not to {run.cluster}"
+        raise failure("refused", "OtherCluster", message)
+    return status
+
+
+def objects_in(run: Invocation, status: Status, sel: str) -> select.Objects:
+    """What `sel` can mean. Labels stand in the tree, not in a status: it is read where they count."""
+    if "=" in sel:
+        from cli import compose  # noqa: PLC0415 - as above
+
+        return select.objects_of(compose.target_tree(run, node_settings(run)))
+    names = [f"node/{node.name}" for node in status.nodes] + [f"vm/{vm.name}" for vm in status.vms]
+    return {name: {} for name in names}
+
+
+def narrowed(run: Invocation, status: Status, sel: str) -> Status:
+    """`status` with the rows of `sel` alone; its verdict is theirs, where it can be told at all."""
+    if select.whole(sel):
+        return status
+    chosen = frozenset(select.selected(sel, objects_in(run, status, sel)))
+    plan = Plan(
+        actions=tuple(a for a in status.plan.actions if a.object in chosen),
+        blocked=tuple(b for b in status.plan.blocked if b.object in chosen),
+        told=tuple(t for t in status.plan.told if t.object in chosen),
+        next_s=status.plan.next_s,
+    )
+    narrow = msgspec.structs.replace(
+        status,
+        plan=plan,
+        nodes=tuple(n for n in status.nodes if f"node/{n.name}" in chosen),
+        vms=tuple(v for v in status.vms if f"vm/{v.name}" in chosen),
+        in_flight=tuple(f for f in status.in_flight if f.object in chosen),
+        exceptions=tuple(
+            e for e in status.exceptions if e.object in chosen or e.object == select.ALL
+        ),
+        unmanaged=(),
+        **_of_rows_left_out(status),
+    )
+    return msgspec.structs.replace(narrow, verdict=_verdict(narrow))
+
+
+def _of_rows_left_out(status: Status) -> dict[str, str]:
+    """The reason of the whole may be that of a row which is not shown now."""
+    of_row = status.reason in {row.reason for row in status.plan.blocked}
+    return {"reason": "", "message": ""} if of_row else {}
+
+
+def _verdict(narrow: Status) -> Verdict:
+    if narrow.verdict not in (Verdict.CONVERGED, Verdict.DIFFERS):
+        return narrow.verdict
+    stalled = any(vm.condition is Condition.STALLED for vm in narrow.vms)
+    calm = narrow.plan.empty and not narrow.in_flight and not stalled
+    return Verdict.CONVERGED if calm else Verdict.DIFFERS

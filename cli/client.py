@@ -1,0 +1,150 @@
+"""Asking the daemon on this machine: HTTP over its Unix socket, with the standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from cli.envelope import failure
+from reconciler.messages import Reply
+from reconciler.status import Status
+
+T = TypeVar("T")
+SOCKET = "cxmd.sock"
+ANSWER_WITHIN_S = 10.0
+
+
+class NoDaemon(Exception):
+    """No daemon answers on this socket; `reason` says how it failed."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"no daemon answers at {path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float | None) -> None:
+        super().__init__("cxmd", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Control:
+    """The control socket. Every request has a deadline; a refusal is a `Failure` (exit 4)."""
+
+    def __init__(self, path: Path, timeout_s: float = ANSWER_WITHIN_S) -> None:
+        self.path, self._timeout_s = path, timeout_s
+
+    def status(self) -> Status:
+        return self.get("/v1/status", Status)
+
+    def get(self, path: str, kind: type[T]) -> T:
+        """The answer to a GET, decoded. Raises NoDaemon, Failure."""
+        return _decoded(self._exchange("GET", path, None), kind)
+
+    def why(self, obj: str, kind: type[T]) -> T:
+        return self.get(f"/v1/why/{quote(obj)}", kind)
+
+    def post(self, verb: str, ask: msgspec.Struct | None = None) -> Reply:
+        """Ask for something; `by` is filled in by the daemon, which knows who is connected.
+
+        A reply that is not accepted is a `Failure` with the daemon's reason.
+        """
+        body = b"{}" if ask is None else _without_asker(ask)
+        reply = _decoded(self._exchange("POST", f"/v1/{verb}", body), Reply)
+        if not reply.accepted:
+            raise failure("refused", reply.reason or "Refused", reply.message)
+        return reply
+
+    def events(self, start: int) -> Iterator[bytes]:
+        """Lines of the journal from `start` on. Raises NoDaemon."""
+        return self._rows(f"/v1/events?from={start}", self._timeout_s)
+
+    def follow(self, start: int, quiet_s: float | None) -> Iterator[bytes]:
+        """Lines from `start` on as they come, until the daemon ends or nothing came for `quiet_s`.
+
+        Either end is told by NoDaemon. None: nothing may happen for hours.
+        """
+        return self._rows(f"/v1/events?from={start}&follow=1", quiet_s)
+
+    def _rows(self, path: str, timeout_s: float | None) -> Iterator[bytes]:
+        connection = _Connection(self.path, timeout_s)
+        try:
+            response = self._request(connection, "GET", path, None)
+            if response.status != http.client.OK:
+                raise _refused(response.status, response.read())
+            while row := response.readline():
+                if row.strip():
+                    yield row
+        except (OSError, http.client.HTTPException) as error:
+            raise NoDaemon(self.path, _reason(error)) from None
+        finally:
+            connection.close()
+
+    def _exchange(self, method: str, path: str, body: bytes | None) -> bytes:
+        connection = _Connection(self.path, self._timeout_s)
+        try:
+            response = self._request(connection, method, path, body)
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise NoDaemon(self.path, _reason(error)) from None
+        finally:
+            connection.close()
+        if response.status != http.client.OK:
+            raise _refused(response.status, answer)
+        return answer
+
+    @staticmethod
+    def _request(
+        connection: _Connection, method: str, path: str, body: bytes | None
+    ) -> http.client.HTTPResponse:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        connection.request(method, path, body, headers)
+        return connection.getresponse()
+
+
+def _without_asker(ask: msgspec.Struct) -> bytes:
+    document = msgspec.to_builtins(ask)
+    document.pop("by", None)
+    return msgspec.json.encode(document)
+
+
+def _decoded(answer: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer, type=kind)
+    except msgspec.DecodeError as error:
+        message = f"the daemon's answer is not understood: {error}"
+        hint = "is cxmd of the same version as cxm? (restart it after an upgrade)"
+        raise failure("error", "Protocol", message, hint) from None
+
+
+def _refused(status: int, answer: bytes) -> Exception:
+    """The daemon's own words where it sent some."""
+    try:
+        reply = msgspec.json.decode(answer, type=Reply)
+    except msgspec.DecodeError:
+        reply = Reply(accepted=False, message=answer.decode("utf-8", "replace").strip())
+    message = reply.message or f"the daemon answered HTTP {status}"
+    if status == http.client.FORBIDDEN:
+        hint = "root, the daemon's own user and group cxm-admin may change; group cxm may read"
+        return failure("refused", reply.reason or "Forbidden", message, hint)
+    verdict = "refused" if http.client.BAD_REQUEST <= status < 500 else "error"
+    return failure(verdict, reply.reason or f"Http{status}", message)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"it broke off its answer ({type(error).__name__})"

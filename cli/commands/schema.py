@@ -1,0 +1,27 @@
+"""`cxm schema`."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from cli.envelope import Finding, failure
+from cli.options import cxm_command
+from cli.render.text import lines
+from schema.fields import KINDS, document
+from schema.suggest import listed, nearest
+
+
+@cxm_command("schema")
+@click.argument("kind")
+def command(kind: str) -> Finding:
+    """The JSON Schema of a kind."""
+    known = {name.lower(): name for name in KINDS}
+    name = known.get(kind.lower())
+    if name is None:
+        near = nearest(kind, KINDS)
+        hint = f"did you mean {near}?" if near else f"there are {listed(KINDS)}"
+        raise failure("error", "NoSuchKind", f'there is no kind "{kind}"', hint)
+    data = document(name)
+    text = msgspec.json.format(msgspec.json.encode(data), indent=2).decode()
+    return Finding("converged", {"kind": name, "schema": data}, lines(text))

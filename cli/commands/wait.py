@@ -1,0 +1,69 @@
+"""`cxm wait`."""
+
+from __future__ import annotations
+
+import click
+
+from cli import asking, select, waiting
+from cli.envelope import Finding, failure
+from cli.options import Invocation, cxm_command, invocation
+from cli.render.data import status_data
+from cli.render.status import headline
+from cli.waiting import Watcher
+from reconciler.status import Condition, Status, Verdict
+
+_CONVERGED = "converged"
+_CONDITIONS = {condition.lower(): condition for condition in Condition}
+
+
+@cxm_command("wait")
+@click.argument("sel")
+@click.option(
+    "--for",
+    "wanted",
+    default=_CONVERGED,
+    metavar="converged|ready|CONDITION",
+    help="What to wait for.  [default: converged]",
+)
+@click.option("-r", "--revision", type=int, metavar="N", help="At least revision N.")
+def command(sel: str, wanted: str, revision: int | None) -> Finding:
+    """Wait until objects are as desired.
+
+    Without -r Subversion is looked at first, and its head waited for. A head that is rejected ends
+    the wait (3). There is no end but --timeout (8); the work goes on.
+    """
+    run = invocation()
+    if wanted.lower() not in (_CONVERGED, *_CONDITIONS):
+        words = ", ".join((_CONVERGED, *_CONDITIONS))
+        raise click.UsageError(f'"{wanted}" cannot be waited for; there is {words}')
+    watch = waiting.watcher(run)
+    need = revision if revision is not None else waiting.newest_head(watch)
+    return until(watch, sel, wanted.lower(), need)
+
+
+# `until` is what `cxm apply`, `cxm drain --wait` and `cxm commit` end with, too.
+def until(watch: Watcher, sel: str, wanted: str, need: int | None) -> Finding:
+    """Wait, with progress on stderr. Raises Failure: rejected (3), no daemon (1)."""
+
+    steady = waiting.Steady()
+
+    def met(status: Status) -> bool:
+        waiting.refuse_rejected(watch.run, status, need)
+        narrow = asking.narrowed(watch.run, status, sel)
+        if wanted == _CONVERGED and select.whole(sel):
+            return waiting.proven(narrow, need)
+        if wanted == _CONVERGED:
+            return steady.holds(waiting.calm(narrow, need), status)
+        return steady.holds(waiting.all_in(narrow, _CONDITIONS[wanted], need), status)
+
+    status = watch.until(met, need)
+    if status is None:
+        hint = "the work goes on; cxm status shows it"
+        raise failure("timeout", "Timeout", f"{sel} is not {wanted} in time", hint)
+    return _finding(watch.run, status, sel)
+
+
+def _finding(run: Invocation, status: Status, sel: str) -> Finding:
+    data = status_data(asking.narrowed(run, status, sel))
+    rows = [headline(status)]
+    return Finding(str(Verdict.CONVERGED), data, rows, status.cluster, status.observation)

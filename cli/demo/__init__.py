@@ -1,0 +1,1 @@
+"""`cxm demo`: everything of cxm at work, on a simulated pool and a repository of this machine."""

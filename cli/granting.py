@@ -1,0 +1,35 @@
+"""What the commands that grant or forbid something have in common: names in, the answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cli import asking, select
+from cli.envelope import Finding, failure
+from cli.options import Invocation
+from cli.render.text import line
+from reconciler.messages import Reply
+
+
+def named(run: Invocation, sel: str) -> tuple[str, ...]:
+    """The objects of `sel`; `all` stays `all`, so that it holds for what is added later, too."""
+    status = asking.need_daemon(run, lambda control: control.status())
+    asking.of_cluster(run, status)
+    if select.whole(sel):
+        return (select.ALL,)
+    return select.selected(sel, asking.objects_in(run, status, sel))
+
+
+def node_named(run: Invocation, node: str) -> str:
+    """The bare name of exactly one node, given as `xen2` or `node/xen2`."""
+    objects = named(run, node if "/" in node else f"node/{node}")
+    if len(objects) != 1 or not objects[0].startswith("node/"):
+        raise failure("error", "NotANode", f'"{node}" is not one node')
+    return objects[0].removeprefix("node/")
+
+
+def granted(reply: Reply, told: str, *, objects: Sequence[str]) -> Finding:
+    """An accepted request, in the daemon's words; `told` where it has none."""
+    words = [*reply.notes, *([reply.message] if reply.message else [])]
+    data = {"objects": list(objects), "message": reply.message, "notes": list(reply.notes)}
+    return Finding("converged", data, [line(row) for row in words or [told]])

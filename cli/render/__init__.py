@@ -1,0 +1,1 @@
+"""Pure functions from a model to lines of text or to plain data. Nothing here reads or prints."""

@@ -1,0 +1,277 @@
+"""`cxm status`: line 1 is the verdict, the mode and what is armed; the rest is what needs a look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cli.render.rows import (
+    FAULT_SIGN,
+    UNKNOWN_SIGN,
+    flight_lines,
+    plan_lines,
+    style_of,
+)
+from cli.render.text import Cell, Line, Span, line, table
+from cli.render.units import Moment, counted, size, span
+from reconciler.status import (
+    Condition,
+    ExceptionStatus,
+    NodeStatus,
+    RevisionStatus,
+    Status,
+    Verdict,
+    VmStatus,
+)
+from schema.errors import ConfigError
+
+_VERDICTS = {Verdict.CONVERGED: "good", Verdict.DIFFERS: "warn"}
+_SHOWN_ERRORS = 5
+
+
+def status_lines(
+    status: Status,
+    moment: Moment,
+    *,
+    unmanaged: bool = False,
+    revision: bool = False,
+    vms: bool = False,
+) -> list[Line]:
+    """The whole of it. `vms` lists every VM in `status`, not only those that need a look."""
+    known = status.verdict is not Verdict.UNKNOWN
+    rows = [headline(status), *alarm_lines(status)]
+    rows += revision_lines(status) if revision else []
+    rows += node_lines(status.nodes, "" if known else " as last seen")
+    if known or vms:
+        rows += vm_lines(status.vms if vms else _notable(status.vms))
+    rows += flight_lines(status.in_flight)
+    if known:
+        rows += plan_lines(status.plan, moment, revisions=transition(status.revision))
+    rows += exception_lines(status.exceptions)
+    return rows + (unmanaged_lines(status) if unmanaged else [])
+
+
+def headline(status: Status) -> Line:
+    """`lyon r145 AUTO, converged 12 s ago: 3/3 nodes alive, 41 VMs as desired, 0 pending.`"""
+    name = status.cluster or "(no cluster yet)"
+    at = f" r{status.revision.target}" if status.revision.target is not None else ""
+    mode = f" {status.mode.upper()}" if status.mode else ""
+    state = Span(_state(status), "good" if status.verdict is Verdict.CONVERGED else "warn")
+    armed = f"  Armed: {', '.join(status.armed)}" if status.armed else ""
+    return line(Span(name + at + mode, "strong"), ", ", state, f": {_tally(status)}.{armed}")
+
+
+def _state(status: Status) -> str:
+    seen = status.observation
+    if status.verdict is Verdict.UNKNOWN:
+        return f"unknown, last seen {span(seen.age_s)} ago" if seen else "unknown, never seen"
+    if status.verdict is Verdict.CONVERGED and status.converged_age_s is not None:
+        return f"converged {span(status.converged_age_s)} ago"
+    if status.verdict is Verdict.INVALID:
+        return f"r{status.revision.head} rejected"
+    if status.verdict is Verdict.DIFFERS and status.in_flight:
+        return "converging"
+    return str(status.verdict)
+
+
+def _tally(status: Status) -> str:
+    if status.verdict is Verdict.UNKNOWN:
+        there = f"{counted(len(status.nodes), 'node')}, {counted(len(status.vms), 'VM')}"
+        return f"{there}, how they are is not known"
+    parts = [*_nodes_alive(status.nodes), *_as_desired(status.vms)]
+    parts.append(f"{len(status.plan.actions)} pending")
+    parts += [f"{len(status.plan.blocked)} blocked"] if status.plan.blocked else []
+    return ", ".join(parts)
+
+
+def _nodes_alive(nodes: Sequence[NodeStatus]) -> list[str]:
+    alive = sum(node.state == "alive" for node in nodes)
+    return [f"{alive}/{counted(len(nodes), 'node')} alive"] if nodes else []
+
+
+def _as_desired(vms: Sequence[VmStatus]) -> list[str]:
+    if not vms:
+        return []
+    good = sum(vm.condition is Condition.READY for vm in vms)
+    rest = len(vms) - good
+    return [f"{counted(good, 'VM')} as desired", *([f"{rest} not"] if rest else [])]
+
+
+def alarm_lines(status: Status) -> list[Line]:
+    """What a reader must not miss: no observation, no Subversion, a rejected head, a hold."""
+    rows: list[Line] = []
+    if status.verdict is Verdict.UNKNOWN or (
+        status.observation and not status.observation.complete
+    ):
+        rows.append(_blind(status))
+    elif status.message and not _told_elsewhere(status):
+        rows.append(line("  ", FAULT_SIGN, f" {_reasoned(status.reason, status.message)}"))
+    if status.source.reason:
+        rows.append(_source_line(status))
+    if status.revision.state == "rejected":
+        rows += rejected_lines(status.revision)
+    elif status.revision.state == "gated":
+        by = status.revision.author or "nobody named"
+        rows.append(line(f"  r{status.revision.head} ({by}) waits for: cxm apply"))
+    return rows
+
+
+def _blind(status: Status) -> Line:
+    seen = status.observation
+    missing = f"; not seen: {', '.join(seen.missing)}" if seen and seen.missing else ""
+    why = _reasoned(status.reason, status.message) or "the pool has not been observed"
+    return line("  ", UNKNOWN_SIGN, f" {why}{missing}; nothing is done until it is")
+
+
+def _told_elsewhere(status: Status) -> bool:
+    """True where the reason of the whole is that of a row, of the source or of the rejected head."""
+    rows = {row.reason for row in status.plan.blocked}
+    return status.reason in rows | {status.source.reason, status.revision.reason}
+
+
+def _source_line(status: Status) -> Line:
+    """Subversion does not answer (since when), or answers what cannot be believed."""
+    source = status.source
+    age = f" for {span(source.age_s)}" if source.age_s is not None else ""
+    head = f"Subversion does not answer{age}" if source.reachable is False else "Subversion"
+    force = status.revision.target
+    stays = f"; r{force} stays in force" if force is not None else ""
+    why = _reasoned(source.reason, source.message)
+    return line("  ", UNKNOWN_SIGN, f" {head}: {why}{stays}")
+
+
+def rejected_lines(revision: RevisionStatus) -> list[Line]:
+    """Who committed what is refused, why, and what is in force instead."""
+    by = revision.author or "nobody named"
+    force = (
+        f"r{revision.target} stays in force" if revision.target is not None else "none is in force"
+    )
+    quoted = f', "{revision.summary}"' if revision.summary else ""
+    head = f" r{revision.head} ({by}{quoted}) is rejected; {force}"
+    rows = [line("  ", FAULT_SIGN, head)]
+    if revision.reason and not revision.errors:
+        rows.append(line(f"    {_reasoned(revision.reason, revision.message)}"))
+    rows += [line(f"    {error_text(error)}") for error in revision.errors[:_SHOWN_ERRORS]]
+    rest = len(revision.errors) - _SHOWN_ERRORS
+    return rows + ([line(f"    and {rest} more")] if rest > 0 else [])
+
+
+def error_text(error: ConfigError) -> str:
+    place = f"{error.path}:{error.line}:{error.column}"
+    return f"{place}: {error.severity}[{error.code}] {error.message}"
+
+
+def _reasoned(reason: str, message: str) -> str:
+    return f"{reason}: {message}" if reason and message else reason or message
+
+
+def node_lines(nodes: Sequence[NodeStatus], how: str = "") -> list[Line]:
+    """A row each; `how` stands beside the head."""
+    if not nodes:
+        return []
+    rows = table([_node_cells(node) for node in nodes], indent=2)
+    return [line(Span("Nodes", "strong"), how), *rows]
+
+
+def _node_cells(node: NodeStatus) -> Sequence[Cell]:
+    memory = f"{size(node.memory_used)} of {size(node.memory_total)}" if node.memory_total else "-"
+    marks = [
+        *(["draining"] if node.draining else []),
+        *(["cordoned"] if not node.schedulable and not node.draining else []),
+        *([_reasoned(node.reason, node.message)] if _says_more(node) else []),
+    ]
+    return (
+        node.name,
+        Span(node.state, style_of(node.condition)),
+        counted(node.vms_running, "VM"),
+        memory,
+        "; ".join(marks),
+    )
+
+
+def _says_more(node: NodeStatus) -> bool:
+    """False where the reason only repeats a mark."""
+    return bool(node.message) or node.reason not in ("", "Draining", "Cordoned")
+
+
+def _notable(vms: Sequence[VmStatus]) -> Sequence[VmStatus]:
+    """Those that are not simply as desired. What a plan row tells anyway is not repeated."""
+    quiet = (Condition.READY, Condition.PROGRESSING)
+    return [vm for vm in vms if vm.condition not in quiet]
+
+
+def vm_lines(vms: Sequence[VmStatus]) -> list[Line]:
+    if not vms:
+        return []
+    return [line(Span("VMs", "strong")), *table([_vm_cells(vm) for vm in vms], indent=2)]
+
+
+def _vm_cells(vm: VmStatus) -> Sequence[Cell]:
+    wish = vm.desired or "state not managed"
+    seen = vm.observed or "unknown"
+    return (
+        f"vm/{vm.name}",
+        Span(vm.condition, style_of(vm.condition)),
+        f"{seen} on {vm.node}" if vm.node else seen,
+        f"{wish} ({vm.manage})",
+        _reasoned(vm.reason, vm.message),
+    )
+
+
+def exception_lines(exceptions: Sequence[ExceptionStatus]) -> list[Line]:
+    if not exceptions:
+        return []
+    rows = table([_exception_cells(row) for row in exceptions], indent=2)
+    return [line(Span("Exceptions", "strong")), *rows]
+
+
+def _exception_cells(row: ExceptionStatus) -> Sequence[Cell]:
+    left = f"{span(row.seconds_left)} left" if row.seconds_left is not None else "no end"
+    scopes = f"{row.kind} ({', '.join(row.scopes)})" if row.scopes else row.kind
+    by = f"by {row.owner}" if row.owner else ""
+    return (row.object, scopes, left, by, row.reason)
+
+
+def unmanaged_lines(status: Status) -> list[Line]:
+    """VMs of the pool that no file names, and how many templates and the like are left out."""
+    cells = [
+        (vm.name, vm.power, f"on {vm.node}" if vm.node else "", vm.uuid) for vm in status.unmanaged
+    ]
+    left_out = ", ".join(counted(n, kind, _plural(kind)) for kind, n in status.copies.items() if n)
+    rows = [line(Span("Not managed", "strong")), *table(cells, indent=2)]
+    rows += [] if cells else [line("  every VM of the pool has a file")]
+    return rows + ([line(f"  left out: {left_out}")] if left_out else [])
+
+
+def _plural(kind: str) -> str:
+    return "copies" if kind == "copy" else f"{kind}s"
+
+
+def transition(revision: RevisionStatus) -> str:
+    """`r145 -> r146` where what the plan is about is newer than what was last converged."""
+    was, now = revision.converged, planned(revision)
+    if now is None or was == now:
+        return ""
+    return f"r{was} -> r{now}" if was is not None else f"r{now}"
+
+
+def planned(revision: RevisionStatus) -> int | None:
+    """The revision that the plan is about: the head where it waits for approval, else the target."""
+    return revision.head if revision.state == "gated" else revision.target
+
+
+def revision_lines(status: Status) -> list[Line]:
+    """Where revisions stand, and how well Subversion answers."""
+    revision, source = status.revision, status.source
+    stages = (
+        ("head", revision.head, revision.author, revision.summary),
+        ("target", revision.target, revision.target_author, revision.target_summary),
+        ("staged", revision.staged, None, ""),
+        ("converged", revision.converged, None, ""),
+    )
+    cells = [
+        (stage, f"r{number}" if number is not None else "-", author or "", summary)
+        for stage, number, author, summary in stages
+    ]
+    age = f"Subversion answered {span(source.age_s)} ago" if source.age_s is not None else ""
+    rows = [line(Span("Revision", "strong"), f" {revision.state}"), *table(cells, indent=2)]
+    return rows + ([line(f"  {age}")] if age and source.reachable else [])

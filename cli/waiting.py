@@ -1,0 +1,207 @@
+"""Waiting for a revision to be read and for objects to be as desired, with progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cli import asking
+from cli.client import Control, NoDaemon
+from cli.envelope import failure
+from cli.options import Invocation
+from cli.render.progress import Marks, progress, waiting_for
+from cli.render.rows import flight_lines
+from cli.render.status import rejected_lines
+from cli.render.text import ansi
+from reconciler.observed import STALE_AFTER_S
+from reconciler.revisions import HeadState
+from reconciler.status import Condition, Status, Verdict
+
+# A restarted daemon is back within seconds (systemd and the demo both see to that).
+_ABSENT_AFTER_S = 15.0
+_SHORTEST_S, _LONGEST_S = 0.2, 2.0
+# A status of a large cluster takes a while to make: asking must not become its main load.
+_SHARE_OF_COST = 10.0
+
+PLAN_FOLLOWS_S = 1.5
+"""Longer than the least time between two plans of a daemon (`reconciler.STEP_INTERVAL_S`)."""
+
+Met = Callable[[Status], bool]
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Asks the daemon again and again, until a deadline, through its restarts.
+
+    Deadlines are monotonic seconds; None: there is none.
+    """
+
+    run: Invocation
+    control: Control
+    deadline_s: float | None
+    marks: Marks = field(default_factory=dict)
+    drawn: int = 0
+    pause_s: float = _SHORTEST_S
+    absent_since_s: float | None = field(default=None)
+
+    def status(self) -> Status | None:
+        """The newest status; None while the daemon is away for a moment. Raises Failure."""
+        before_s = time.monotonic()
+        status = self.ask(lambda control: control.status())
+        if status is None:
+            return None
+        cost_s = time.monotonic() - before_s
+        self.pause_s = min(_LONGEST_S, max(_SHORTEST_S, cost_s * _SHARE_OF_COST))
+        return asking.of_cluster(self.run, status)
+
+    def ask(self, request: Callable[[Control], T]) -> T | None:
+        """The answer to a request; None while the daemon is away for a moment. Raises Failure."""
+        now_s = time.monotonic()
+        try:
+            answer = request(self.control)
+        except NoDaemon as absent:
+            if self.absent_since_s is None:
+                self.absent_since_s = now_s
+                self.run.note(f"{absent}; trying again")
+            if now_s - self.absent_since_s > _ABSENT_AFTER_S:
+                raise asking.no_daemon(absent) from None
+            return None
+        self.absent_since_s = None
+        return answer
+
+    def until(self, met: Met, need: int | None = None) -> Status | None:
+        """The first status that meets `met`; None where the deadline came first."""
+        while True:
+            status = self.status()
+            if status is not None:
+                self._show(status)
+                if met(status):
+                    return status
+            left = None if self.deadline_s is None else self.deadline_s - time.monotonic()
+            if left is not None and left <= 0:
+                self._give_up(status, need)
+                return None
+            time.sleep(self.pause_s if left is None else min(self.pause_s, max(left, 0.01)))
+
+    def _show(self, status: Status) -> None:
+        rows, self.marks = progress(self.marks, status, time.monotonic())
+        if self.run.quiet:
+            return
+        if self.run.colours(sys.stderr) and sys.stderr.isatty():
+            self._redraw(status)
+            return
+        for row in rows:
+            self.run.note(*row)
+
+    def _redraw(self, status: Status) -> None:
+        """On a terminal the calls in flight stay in place."""
+        block = ansi(flight_lines(status.in_flight))
+        up = f"\x1b[{self.drawn}A\x1b[J" if self.drawn else ""
+        sys.stderr.write(up + block)
+        sys.stderr.flush()
+        self.drawn = block.count("\n")
+
+    def _give_up(self, status: Status | None, need: int | None) -> None:
+        if status is not None:
+            self.run.note(f"still waiting: {waiting_for(status, need)}")
+
+
+def watcher(run: Invocation) -> Watcher:
+    """`--timeout` bounds the whole wait; without it there is no end."""
+    deadline_s = None if run.timeout_s is None else time.monotonic() + run.timeout_s
+    settled = Control(asking.control(run).path)
+    return Watcher(run, settled, deadline_s)
+
+
+def newest_head(watch: Watcher) -> int | None:
+    """Have the daemon look at Subversion and tell its head; None where Subversion does not answer.
+
+    The daemon numbers its looks and says which one will have seen all that is committed by now; one
+    that was under way may have missed it. A daemon that was restarted meanwhile looked again anyway.
+    """
+    before = watch.until(_anything)
+    reply = watch.ask(lambda control: control.post("look")) if before is not None else None
+    if before is None or reply is None:
+        raise failure("timeout", "Timeout", "the daemon has not answered in time")
+    number = reply.look
+
+    def looked(status: Status) -> bool:
+        return status.source.looks >= (number if status.term == before.term else 1)
+
+    status = watch.until(looked)
+    if status is None:
+        raise failure("timeout", "Timeout", "Subversion has not answered in time")
+    if status.source.reachable is False:
+        why = status.source.message or status.source.reason
+        watch.run.note(f"Subversion does not answer, so its head is not known: {why}")
+        return None
+    return status.revision.head
+
+
+def _anything(status: Status) -> bool:
+    return bool(status.version)
+
+
+def reached(status: Status, need: int | None) -> bool:
+    """True where revision `need` (or a newer one) is the target and the pool was seen just now."""
+    target, seen = status.revision.target, status.observation
+    if need is not None and (target is None or target < need):
+        return False
+    return seen is not None and seen.complete and seen.age_s <= STALE_AFTER_S
+
+
+def calm(status: Status, need: int | None) -> bool:
+    """Nothing of what `status` shows differs, is blocked or in flight."""
+    return reached(status, need) and status.plan.empty and not status.in_flight
+
+
+def proven(status: Status, need: int | None) -> bool:
+    """The daemon has proven that all of the target is as desired, and it still is."""
+    revision = status.revision
+    known = revision.target is not None and revision.converged == revision.target
+    return known and calm(status, need)
+
+
+class Steady:
+    """Believes a condition of some objects once it held for longer than a plan takes to follow.
+
+    A daemon plans at most once a second, so for a moment a new target stands beside the plan of the
+    one before. For everything together `proven` needs no such patience.
+    """
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+        self._target: int | None = None
+
+    def holds(self, met: bool, status: Status) -> bool:
+        """True if `met` held, for one target, for all of that time until now."""
+        now_s = time.monotonic()
+        if not met or self._since_s is None or status.revision.target != self._target:
+            self._since_s = now_s if met else None
+            self._target = status.revision.target
+        return self._since_s is not None and now_s - self._since_s > PLAN_FOLLOWS_S
+
+
+def all_in(status: Status, condition: Condition, need: int | None) -> bool:
+    """Every selected object shows this condition."""
+    rows = [*(node.condition for node in status.nodes), *(vm.condition for vm in status.vms)]
+    return reached(status, need) and all(row is condition for row in rows)
+
+
+def refuse_rejected(run: Invocation, status: Status, need: int | None) -> None:
+    """A head that is refused or not believed never becomes the target: no wait would end."""
+    revision = status.revision
+    awaited = need is None or revision.target is None or revision.target < need
+    if not awaited:
+        return
+    if revision.state == HeadState.REJECTED:
+        for row in rejected_lines(revision):
+            run.note(*row)
+        message = f"r{revision.head} by {revision.author or 'nobody named'} is rejected"
+        raise failure(str(Verdict.INVALID), "Rejected", message, "mend the tree and commit again")
+    if revision.state == HeadState.DOUBTED:
+        raise failure(str(Verdict.UNKNOWN), "Doubted", revision.reason or status.source.message)

@@ -1,0 +1,125 @@
+"""What people read, against files: names, columns, signs. Times are in a fixed zone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from cli.render.diff import diff_lines
+from cli.render.events import event_line, minor
+from cli.render.progress import NOTHING, progress
+from cli.render.status import status_lines
+from cli.render.text import Line, Span, ansi, line, plain, table
+from cli.render.units import clock, size, span
+from cli.render.why import why_lines
+from reconciler.messages import Authorship
+from reconciler.status import Status
+from reconciler.why import Candidate, Past, Why
+from tests.cli import canned
+from tests.cli.canned import GIB, MOMENT
+
+Golden = Callable[[str, str], None]
+
+WHY = Why(
+    object="vm/ci2",
+    known=True,
+    subject="ci2-uuid",
+    also=("vm/build2",),
+    declared=Authorship(revision=146, author="alice", summary="ci2 to 16 GiB"),
+    blocked=(canned.TOO_BIG,),
+    past=Past(
+        unmet_age_s={"power": 200.0}, foreign_age_s=(75.0,), failures=2, failing="X: said no"
+    ),
+    placement=Candidate(chosen=None, needs=16 * GIB, rejected=canned.TOO_BIG.rejected),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("calm", canned.CALM),
+        ("differs", canned.DIFFERS),
+        ("rejected", canned.REJECTED),
+        ("unknown", canned.UNKNOWN),
+        ("offline", canned.OFFLINE),
+        ("gated", canned.GATED),
+    ],
+)
+def test_status_and_diff_of_each_state(name: str, status: Status, golden: Golden) -> None:
+    golden(f"status-{name}", plain(status_lines(status, MOMENT)))
+    golden(f"diff-{name}", plain(diff_lines(status, MOMENT)))
+
+
+def test_status_with_everything_it_can_show(golden: Golden) -> None:
+    rows = status_lines(canned.CALM, MOMENT, unmanaged=True, revision=True, vms=True)
+    golden("status-full", plain(rows))
+
+
+def test_events_one_line_each(golden: Golden) -> None:
+    golden("events", plain(event_line(record, MOMENT) for record in canned.RECORDS))
+    assert [record.seq for record in canned.RECORDS if minor(record.entry)] == [6]
+
+
+def test_why(golden: Golden) -> None:
+    golden("why", plain(why_lines(WHY, MOMENT)))
+
+
+def test_colour_carries_nothing_alone() -> None:
+    rows = diff_lines(canned.DIFFERS, MOMENT)
+    assert "\x1b[" in ansi(rows)
+    assert "\x1b[" not in plain(rows)
+    for sign in ("> vm/web2", "~ vm/web1", "+ vm/db1", "# vm/ci2"):
+        assert sign in plain(rows)
+
+
+def test_a_name_cannot_command_the_terminal() -> None:
+    row = line(Span("vm/\x1b[2Jevil\u202e", "bad"))
+    assert plain([row]) == "vm/\\x1b[2Jevil\\u202e\n"
+    assert "\x1b[2J" not in ansi([row])
+
+
+def test_columns_are_as_wide_as_what_is_shown() -> None:
+    rows: list[Line] = table([("a\n", "1"), ("bb", "2")])
+    assert plain(rows) == "a\\n  1\nbb   2\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(4 * GIB, "4GiB"), (GIB + GIB // 2, "1.5GiB"), (5 << 20, "5MiB"), (0, "0B"), (1000, "1000B")],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3.0, "0 s"), (12.4, "12 s"), (150.0, "2 min"), (7500.0, "2 h 5 min"), (200000.0, "2 d")],
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_a_moment_of_another_day_has_its_date() -> None:
+    assert clock(canned.EPOCH_S, MOMENT) == "09:14:04 +01:00"
+    assert clock(canned.EPOCH_S - 86400, MOMENT) == "2026-11-21 09:14:04 +01:00"
+
+
+def test_progress_speaks_at_the_start_each_tenth_and_at_the_end() -> None:
+    def at(share: float) -> Status:
+        return replace(canned.DIFFERS, in_flight=(replace(canned.FLIGHT, progress=share),))
+
+    said: list[str] = []
+    marks = NOTHING
+    shares = ((0.0, 0.0), (1.0, 0.05), (2.0, 0.11), (3.0, 0.15), (40.0, 0.16))
+    for mono_s, share in shares:
+        rows, marks = progress(marks, at(share), mono_s)
+        said += [f"{mono_s:g} {plain(rows)}"] if rows else []
+    rows, marks = progress(marks, canned.CALM, 41.0)
+    said.append(f"41 {plain(rows)}")
+    assert [row.split()[0] for row in said] == ["0", "2", "40", "41"]
+    assert said[0] == "0 > vm/web2 migrate  xen2 -> xen3\n"
+    assert said[1] == "2 > vm/web2 migrate: running 11%\n"
+    assert said[-1] == "41 > vm/web2 migrate: ended after 47 s\n"
+    assert not marks
