@@ -80,7 +80,8 @@ ANSWERS: Mapping[str, Answer] = {
         "InAppliance", "It is started and stopped with its vApp only; take it out of the vApp."
     ),
     # --- the guest ---
-    "VM_LACKS_FEATURE": _stalled(
+    # Also said of a guest whose agent has not spoken yet since it was started: it may pass.
+    "VM_LACKS_FEATURE": _retry(
         "NoTools", "The guest shows no drivers for this; install its tools, or act in the guest."
     ),
     "VM_MISSING_PV_DRIVERS": _stalled("NoTools", "The guest has no tools installed; install them."),

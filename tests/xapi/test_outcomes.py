@@ -76,4 +76,4 @@ def test_a_lost_exchange_is_open_only_if_it_was_sent() -> None:
     refused = TransportFailure(FailureKind.REFUSED, "refused", sent=False)
     assert isinstance(judge_loss(cut), Unsure)
     assert isinstance(judge_loss(refused), Retry)
-    assert isinstance(judge_loss(XapiFailure("VM_LACKS_FEATURE")), Stalled)
+    assert isinstance(judge_loss(XapiFailure("VM_MISSING_PV_DRIVERS")), Stalled)
