@@ -15,8 +15,8 @@ from membership.view import View
 from reconciler.actions import UP, Blocked
 from reconciler.diff import diff
 from reconciler.journal import JournalState
+from reconciler.memory import free, room
 from reconciler.observed import Observed
-from reconciler.placement import free, room
 from reconciler.plan import plan
 from schema.model import Desired, Manage, Mode
 from schema.tree import load

@@ -27,8 +27,9 @@ from reconciler.drift import Change, Drift, NodeChange, VmChange
 from reconciler.gates import Gates
 from reconciler.journal import JournalState
 from reconciler.limits import Slots
+from reconciler.memory import need
 from reconciler.observed import Observed
-from reconciler.placement import Ground, Room, need, room
+from reconciler.placement import Board
 from reconciler.refusals import Refusals
 from reconciler.steps import Step, next_step
 from schema.model import Desired, Live, Priority
@@ -86,16 +87,16 @@ class _Planner:
         gates = Gates(desired, observed, ledger, now)
         self._refusals = Refusals(desired, observed, drift.adoption, gates, journal, now)
         closed = dict.fromkeys(gates.frozen_nodes(), "Frozen") | dict(drift.closed)
-        self._ground = Ground(observed, drift.adoption, closed)
+        flights = journal.in_flight.values()
+        self._board = Board(observed, drift.adoption, closed, flights)
         self._taken = set(journal.busy)
         self._network = _network(desired.cluster.migration_network, observed)
         self._rows: list[_Row] = []
         self._blocked: list[Blocked] = list(drift.blocked)
 
     def plan(self) -> Plan:
-        room_now = room(self._observed, self._journal.in_flight.values())
         for change in sorted(self._drift.changes, key=_urgency):
-            self._decide(_in_effect(change), room_now)
+            self._decide(_in_effect(change))
         slots = Slots(self._desired.cluster.limits, self._observed, self._journal)
         actions = [self._action(row, slots) for row in self._in_waves()]
         revision = self._ledger.target.revision if self._ledger.target is not None else 0
@@ -109,7 +110,7 @@ class _Planner:
 
     # --- may it, and what is the next call -------------------------------------------------------
 
-    def _decide(self, change: Change, taken: Room) -> None:
+    def _decide(self, change: Change) -> None:
         verdict = self._refusals.refuse(change) or self._refusals.delay(change, self._taken)
         if isinstance(verdict, Blocked):
             self._blocked.append(verdict)
@@ -118,12 +119,12 @@ class _Planner:
             self._rows.append(_Row(change, None, verdict))
             return
         owed = self._journal.own_stops.get(change.subject)
-        step = next_step(change, self._ground, taken, owed, self._network)
+        step = next_step(change, self._board, owed, self._network)
         if isinstance(step, Blocked):
             self._blocked.append(step)
             return
-        if step.size and step.node is not None:
-            taken.add(self._drift.adoption.node_uuids[step.node], step.size)
+        if step.size and step.node is not None and isinstance(change, VmChange):
+            self._board.place(change.real, self._drift.adoption.node_uuids[step.node], step.size)
         self._taken.add(change.subject)
         self._rows.append(_Row(change, step, None))
 

@@ -14,9 +14,10 @@ from reconciler.adoption import adopt
 from reconciler.drift import Drift
 from reconciler.inflight import operations_on
 from reconciler.journal import InFlight, JournalState
+from reconciler.memory import room
 from reconciler.messages import PoolLost
 from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode
-from reconciler.placement import has_domain, room
+from reconciler.placement import has_domain
 from reconciler.revisions import DOUBTS, HeadState, Revisions
 from reconciler.status import (
     Condition,

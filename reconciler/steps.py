@@ -31,8 +31,9 @@ from reconciler.aspects import memory_met, missing_tags, vcpus_met
 from reconciler.drift import Change, NodeChange, VmChange
 from reconciler.gates import blocked
 from reconciler.journal import OwnStop
+from reconciler.memory import need, need_after
 from reconciler.observed import ObservedVM, PowerState
-from reconciler.placement import Choice, Ground, Room, Wanted, choose, need, need_after, reject
+from reconciler.placement import Board, Choice, Wanted, reject
 from schema.model import VM, Node
 
 
@@ -46,7 +47,7 @@ class Step:
 
 
 def next_step(
-    change: Change, ground: Ground, taken: Room, owed: OwnStop | None, network: str | None
+    change: Change, board: Board, owed: OwnStop | None, network: str | None
 ) -> Step | Blocked:
     """The call that brings this row forward, or why there is none. `network`: of migrations."""
     if isinstance(change, NodeChange):
@@ -54,12 +55,12 @@ def next_step(
         closing = change.verb is Verb.CORDON
         call = DisableNode(node=uuid) if closing else EnableNode(node=uuid)
         return Step(call, change.node.name)
-    step = _step(change, ground, taken, owed, network)
+    step = _step(change, board, owed, network)
     return _unless_blocked(change, step)
 
 
 def _step(
-    change: VmChange, ground: Ground, taken: Room, owed: OwnStop | None, network: str | None
+    change: VmChange, board: Board, owed: OwnStop | None, network: str | None
 ) -> Step | Blocked:
     match change.verb:
         case Verb.CHANGE:
@@ -71,11 +72,11 @@ def _step(
             vm = change.real.uuid
             return Step(Unpause(vm=vm) if paused else Suspend(vm=vm))
         case Verb.MIGRATE:
-            return _migrate(change, ground, taken, network)
+            return _migrate(change, board, network)
         case Verb.RESTART:
-            return _restart(change, ground, taken, owed)
+            return _restart(change, board, owed)
         case _:
-            return _up(change, ground, taken, owed)
+            return _up(change, board, owed)
 
 
 def _down(real: ObservedVM) -> Call:
@@ -85,45 +86,45 @@ def _down(real: ObservedVM) -> Call:
     return CleanShutdown(vm=real.uuid)
 
 
-def _up(change: VmChange, ground: Ground, taken: Room, owed: OwnStop | None) -> Step | Blocked:
+def _up(change: VmChange, board: Board, owed: OwnStop | None) -> Step | Blocked:
     real = change.real
     if real.power is PowerState.PAUSED:
         return Step(Unpause(vm=real.uuid))
     wanted = Wanted(vm=change.vm, real=real, size=need(real), vcpus=real.vcpus_max)
     if owed is not None and owed.reason == "DrainShutdown":
-        choice = _only_there(wanted, owed.node, ground, taken)
+        choice = _only_there(wanted, owed.node, board)
     else:
-        choice = choose(wanted, ground, taken)
+        choice = board.choose(wanted)
     if choice.node is None:
         return nowhere(change, choice, wanted.size)
-    return _put(real, choice.node, ground, wanted.size)
+    return _put(real, choice.node, board, wanted.size)
 
 
-def _put(real: ObservedVM, node: Node, ground: Ground, size: int) -> Step:
-    target = ground.adoption.node_uuids[node.name]
+def _put(real: ObservedVM, node: Node, board: Board, size: int) -> Step:
+    target = board.adoption.node_uuids[node.name]
     if real.power is PowerState.SUSPENDED:
         return Step(ResumeOn(vm=real.uuid, node=target), node.name, size)
     return Step(StartOn(vm=real.uuid, node=target), node.name, size)
 
 
-def _only_there(wanted: Wanted, name: str | None, ground: Ground, taken: Room) -> Choice:
+def _only_there(wanted: Wanted, name: str | None, board: Board) -> Choice:
     """A VM shut down for a drain goes back to where it was: what kept it from moving may be there."""
-    for node, host in ground.adoption.nodes:
+    for node, host in board.adoption.nodes:
         if node.name == name:
-            refusal = reject(wanted, node, host, ground, taken)
+            refusal = reject(wanted, node, host, board)
             return Choice(node, ()) if refusal is None else Choice(None, (refusal,))
-    return choose(wanted, ground, taken)
+    return board.choose(wanted)
 
 
-def _migrate(change: VmChange, ground: Ground, taken: Room, network: str | None) -> Step | Blocked:
+def _migrate(change: VmChange, board: Board, network: str | None) -> Step | Blocked:
     real = change.real
     size = need(real)
     wanted = Wanted(vm=change.vm, real=real, size=size, vcpus=real.vcpus_max, live=True)
-    choice = choose(wanted, ground, taken)
+    choice = board.choose(wanted)
     if choice.node is None:
         ejected = _eject(change, choice)
         return nowhere(change, choice, size) if ejected is None else Step(ejected)
-    target = ground.adoption.node_uuids[choice.node.name]
+    target = board.adoption.node_uuids[choice.node.name]
     return Step(PoolMigrate(vm=real.uuid, node=target, network=network), choice.node.name, size)
 
 
@@ -137,18 +138,18 @@ def _eject(change: VmChange, choice: Choice) -> Call | None:
     return next((EjectMedia(vm=change.real.uuid, vbd=disk.vbd) for disk in drives), None)
 
 
-def _restart(change: VmChange, ground: Ground, taken: Room, owed: OwnStop | None) -> Step | Blocked:
+def _restart(change: VmChange, board: Board, owed: OwnStop | None) -> Step | Blocked:
     real = change.real
     if real.power is PowerState.HALTED:
         if sized(change.vm, real):
-            return _up(change, ground, taken, owed)
+            return _up(change, board, owed)
         return Step(_set_size(change.vm, real))
     if change.reason == "DrainShutdown":
-        return Step(_down(real), ground.adoption.node_name(real.node))
+        return Step(_down(real), board.adoption.node_name(real.node))
     size = need_after(real, _memory(change.vm), _vcpus(change.vm))
     vcpus = _vcpus(change.vm) or real.vcpus_max
     wanted = Wanted(vm=change.vm, real=real, size=size, vcpus=vcpus, leaving=real.node)
-    choice = choose(wanted, ground, taken)
+    choice = board.choose(wanted)
     if choice.node is None:
         return nowhere(change, choice, size)
     return Step(_down(real), choice.node.name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from membership.clock import Now
 from reconciler.actions import Action, Blocked, Rejection, Told
+from reconciler.memory import need_after
 from reconciler.messages import Authorship
 from reconciler.observed import ObservedVM
-from reconciler.placement import Ground, Wanted, choose, need_after, room
+from reconciler.placement import Board, Wanted
 from reconciler.report import Facts
 from schema.model import VM, Frozen
 
@@ -103,10 +104,11 @@ def _placement(vm: VM, facts: Facts) -> Candidate | None:
     wanted = Wanted(
         vm=vm, real=real, size=size, vcpus=vm.vcpus or real.vcpus_max, leaving=real.node
     )
-    ground = Ground(observed, drift.adoption, dict(drift.closed))
-    choice = choose(wanted, ground, room(observed, facts.journal.in_flight.values()))
+    flights = facts.journal.in_flight.values()
+    board = Board(observed, drift.adoption, dict(drift.closed), flights)
+    choice = board.choose(wanted)
     chosen = choice.node.name if choice.node is not None else None
-    return Candidate(chosen=chosen, needs=size, rejected=choice.rejected)
+    return Candidate(chosen=chosen, needs=size, rejected=board.why_not(wanted))
 
 
 def _real(vm: VM, facts: Facts) -> ObservedVM | None:

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -19,30 +18,20 @@ from random import Random, SystemRandom
 from typing import NoReturn
 
 import structlog
-from msgspec.structs import replace
 
-from membership.view import single
 from reconciler.edge import log
-from reconciler.edge.clock import DaemonClock
+from reconciler.edge.assembly import Assembly, Identity, Memory
 from reconciler.edge.control import SOCKET, Control
-from reconciler.edge.converge import Converge
-from reconciler.edge.inbox import Inbox
-from reconciler.edge.journal_file import JournalFile
-from reconciler.edge.known_pool import KnownPoolFile
-from reconciler.edge.ledger_file import LedgerFile
 from reconciler.edge.lines import DamagedFile
 from reconciler.edge.revisions import RevisionStore, UnreadableTree
 from reconciler.edge.secret_files import SecretError, read_secret
 from reconciler.edge.source import SubversionSource
 from reconciler.edge.state_lock import AlreadyRunning, StateLock
-from reconciler.edge.steering import Steering
 from reconciler.edge.subversion import SourceError, Subversion
 from reconciler.edge.subversion_failures import REFUSED
 from reconciler.edge.subversion_wire import Access
 from reconciler.edge.supervision import Supervisor, supervisor
-from reconciler.messages import PoolLost, PoolObserved, TreeLoaded
-from reconciler.ports import Pool
-from reconciler.reconciler import Reconciler
+from reconciler.messages import TreeLoaded
 from schema.report import render
 from schema.settings import PATH, Settings, read_settings
 from xapi.https import HttpsTransport
@@ -85,72 +74,52 @@ class Daemon:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         Path(settings.run_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
         self._lock = StateLock(state_dir)
-        self._journal = JournalFile(state_dir / "journal")
-        self._ledger = LedgerFile(state_dir / "ledger.jsonl")
-        self._known_pool = KnownPoolFile(state_dir / "pool.jsonl")
-        for name, torn in (("journal", self._journal.torn), ("ledger", self._ledger.torn)):
-            if torn:
-                _log.warning("torn-tail-cut", file=name, bytes=torn)
+        self._memory = Memory(state_dir)
+        torn = {"journal": self._memory.journal.torn, "ledger": self._memory.ledger.torn}
+        for name, size in torn.items():
+            if size:
+                _log.warning("torn-tail-cut", file=name, bytes=size)
         self._source = SubversionSource(
             Subversion(self._access), RevisionStore(state_dir), settings.source.url
         )
 
     async def run(self) -> None:
         """Until somebody asks it to end, or something breaks: then that is raised."""
-        clock = DaemonClock(not_before_s=self._journal.last_s)
-        inbox = Inbox()
         async with AsyncExitStack() as closing:
             pool = self._pool()
             closing.push_async_callback(_closed, pool)
             closing.push_async_callback(self._source.close)
             async with asyncio.TaskGroup() as tasks:
-                steering = self._steering(pool, inbox, clock, tasks)
-                control = Control(Path(self._settings.run_dir) / SOCKET, steering, self._journal)
+                parts = self._assembly(pool, tasks)
+                socket = Path(self._settings.run_dir) / SOCKET
+                control = Control(socket, parts.steering, self._memory.journal)
                 closing.push_async_callback(control.close)
                 await control.open()
                 tasks.create_task(_until_asked_to_end())
-                tasks.create_task(pool.run(self._publisher(pool, inbox, clock)))
-                tasks.create_task(steering.run())
+                tasks.create_task(parts.observe())
+                tasks.create_task(parts.steering.run())
                 self._supervisor.tell("READY=1")
                 _log.info("started", node=self._settings.node, version=self._release)
 
     def close(self) -> None:
         """After the loop ended. The lock goes last."""
         self._supervisor.tell("STOPPING=1")
-        self._journal.close()
-        self._ledger.close()
+        self._memory.close()
         self._lock.release()
 
-    def _steering(
-        self, pool: Pool, inbox: Inbox, clock: DaemonClock, tasks: asyncio.TaskGroup
-    ) -> Steering:
+    def _assembly(self, pool: PoolClient, tasks: asyncio.TaskGroup) -> Assembly:
         settings = self._settings
-        term = self._ledger.claim(settings.node, clock.now())
-        core = Reconciler(
-            me=settings.node,
-            version=self._release,
-            cluster_id=settings.cluster_id,
-            journal=self._journal.state,
-            ledger=self._ledger.ledger,
-            view=single(settings.node, term),
-            kept=self._kept(),
+        return Assembly(
+            Identity(node=settings.node, release=self._release, cluster_id=settings.cluster_id),
+            self._memory,
+            pool,
+            self._source,
+            self._kept(),
             # Spreads polls; nothing secret hangs on it.
-            random=Random(SystemRandom().random()),  # noqa: S311
+            Random(SystemRandom().random()),  # noqa: S311
+            self._supervisor,
+            tasks.create_task,
         )
-        converge = Converge(
-            pool, self._source, self._journal, self._ledger, inbox.post, tasks.create_task
-        )
-        return Steering(core, converge, inbox, clock, self._supervisor)
-
-    def _publisher(
-        self, pool: PoolClient, inbox: Inbox, clock: DaemonClock
-    ) -> Callable[[PoolObserved | PoolLost], None]:
-        def publish(seen: PoolObserved | PoolLost) -> None:
-            if isinstance(seen, PoolObserved):
-                self._known_pool.learn(seen.observed.pool.uuid, pool.addresses)
-            inbox.post(_on_our_clock(seen, clock))
-
-        return publish
 
     def _kept(self) -> TreeLoaded | None:
         """Without a last good tree the daemon looks on and waits for Subversion: never as if it were
@@ -163,6 +132,7 @@ class Daemon:
 
     def _pool(self) -> PoolClient:
         access, node = self._settings.xenapi, self._settings.node
+        known = self._memory.known_pool
         try:
             transport = HttpsTransport(
                 version=self._release,
@@ -171,12 +141,12 @@ class Daemon:
             )
             return PoolClient(
                 transport,
-                self._known_pool.reached(access.addresses),
+                known.reached(access.addresses),
                 access.user,
                 self._password,
                 node,
                 self._release,
-                pool_uuid=self._known_pool.known.uuid,
+                pool_uuid=known.known.uuid,
             )
         except (ValueError, OSError) as error:
             raise CannotStart(EX_CONFIG, f"{self._config}: xenapi: {error}") from error
@@ -196,14 +166,6 @@ class Daemon:
             password=password,
             ca_file=source.ca_file,
         )
-
-
-def _on_our_clock(seen: PoolObserved | PoolLost, clock: DaemonClock) -> PoolObserved | PoolLost:
-    """The pool is observed in the event loop's time; everything else is in the daemon's."""
-    if isinstance(seen, PoolLost):
-        return seen
-    as_of_s = clock.from_loop(seen.observed.as_of_s)
-    return PoolObserved(observed=replace(seen.observed, as_of_s=as_of_s))
 
 
 async def _closed(pool: PoolClient) -> None:
