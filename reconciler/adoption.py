@@ -81,6 +81,7 @@ def _vms(
     unmatched: list[Unmatched] = []
     seen = observed.vms
     service = service_vms(desired)
+    owners = _owners(desired)
     for vm in desired.vms.values():
         if vm.state is VmState.IGNORED or vm.match.uuid in service:
             continue
@@ -89,7 +90,10 @@ def _vms(
         if real is not None:
             found.append((vm, real))
             continue
-        match = _by_name(vm, observed) if uuid is None else _missing(vm, uuid, observed)
+        if uuid is None:
+            match = _by_name(vm, observed, owners)
+        else:
+            match = _missing(vm, uuid, observed)
         if isinstance(match, Unmatched):
             unmatched.append(match)
         else:
@@ -130,10 +134,29 @@ def _missing(vm: VM, uuid: str, observed: Observed) -> Unmatched:
     )
 
 
-def _by_name(vm: VM, observed: Observed) -> ObservedVM | Unmatched:
+def _owners(desired: Desired) -> Mapping[str, str]:
+    """Which object of the tree claims a VM by its uuid, as its own or as its service VM."""
+    files = {vm.match.uuid: f"vm/{vm.name}" for vm in desired.vms.values() if vm.match.uuid}
+    daemons = {
+        node.daemon.vm: f"node/{node.name}"
+        for node in desired.nodes.values()
+        if node.daemon is not None and node.daemon.vm is not None
+    }
+    return files | daemons
+
+
+def _by_name(vm: VM, observed: Observed, owners: Mapping[str, str]) -> ObservedVM | Unmatched:
+    """The one VM of this name. In an incomplete picture there may be another, so there is none."""
     hits = [real for real in observed.vms.values() if real.name == vm.match.name]
-    if len(hits) == 1:
-        return hits[0]
+    if len(hits) == 1 and observed.complete:
+        return _unless_owned(vm, hits[0], owners)
+    if len(hits) < 2 and not observed.complete:
+        return Unmatched(
+            vm,
+            "Unknown",
+            f'which VMs are named "{vm.match.name}" is not known: the observation is incomplete',
+            "wait until the whole pool answers, or write match.uuid",
+        )
     if hits:
         uuids = ", ".join(sorted(real.uuid for real in hits))
         return Unmatched(
@@ -147,4 +170,16 @@ def _by_name(vm: VM, observed: Observed) -> ObservedVM | Unmatched:
         "VmNotFound",
         f'no VM of the pool is named "{vm.match.name}"',
         "correct match.name, or write match.uuid",
+    )
+
+
+def _unless_owned(vm: VM, real: ObservedVM, owners: Mapping[str, str]) -> ObservedVM | Unmatched:
+    owner = owners.get(real.uuid)
+    if owner is None:
+        return real
+    return Unmatched(
+        vm,
+        "AmbiguousMatch",
+        f'the only VM named "{vm.match.name}" is that of {owner}, by its uuid {real.uuid}',
+        "write the uuid of the VM that is meant into match.uuid",
     )

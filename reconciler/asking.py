@@ -20,6 +20,7 @@ from reconciler.messages import (
 )
 from reconciler.records import AnyEntry, Excepted, Retried
 from reconciler.report import Facts
+from reconciler.revisions import HeadState
 from schema.model import Desired
 
 
@@ -63,7 +64,8 @@ def decide(ask: Ask, facts: Facts, now: Now) -> Decision:
 def _apply(ask: AskApply, facts: Facts) -> Decision:
     candidate = facts.revisions.candidate
     target = facts.revisions.target
-    if candidate is not None and candidate.head.revision == ask.revision:
+    waiting = facts.revisions.state is HeadState.GATED
+    if waiting and candidate is not None and candidate.head.revision == ask.revision:
         approval = Approval(revision=ask.revision, digest=candidate.digest, by=ask.by)
         message = f"r{ask.revision} approved by {ask.by}"
         entry = Excepted(object="cluster", message=message, fact=approval)

@@ -54,7 +54,8 @@ def wishes(vm: VM, real: ObservedVM, node: str | None) -> Iterator[tuple[Aspect,
         return
     ignore = vm.ignore
     placement = vm.placement
-    if (placement.only or placement.avoid) and has_domain(real) and node is not None:
+    restricted = bool(placement.only or placement.avoid) and "placement" not in ignore
+    if restricted and has_domain(real) and node is not None:
         yield "placement", _placement_wish(vm), allowed_here(vm, node)
     if vm.memory is not None and "memory" not in ignore:
         yield "memory", str(vm.memory), memory_met(vm.memory, real)

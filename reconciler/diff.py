@@ -59,8 +59,7 @@ def _rows(
         yield from VmCase(vm, real, remembered(real.uuid), setting).rows()
     yield from (_unmatched(item) for item in adoption.unmatched)
     for node in adoption.absent_nodes:
-        uuid = node.host.uuid if node.host is not None else "?"
-        yield _told(node, "HostNotFound", f"no host of the pool has uuid {uuid}")
+        yield _absent(node, complete=observed.complete)
     if observed.pool.auto_poweron:
         message = "the pool's auto_poweron starts VMs at any host's boot, against this tree"
         yield Told(object="pool", reason="AutoPowerOn", message=message)
@@ -108,6 +107,13 @@ def _node(node: Node, host: ObservedNode, drained: bool, ours: bool) -> Iterator
         yield _told(node, "DisabledByOther", "disabled in the pool, not by cxm")
     if not host.live:
         yield _told(node, "NotLive", "the pool does not hear this host")
+
+
+def _absent(node: Node, *, complete: bool) -> Told:
+    uuid = node.host.uuid if node.host is not None else "?"
+    if complete:
+        return _told(node, "HostNotFound", f"no host of the pool has uuid {uuid}")
+    return _told(node, "Unknown", f"host {uuid} was not seen, and the observation is incomplete")
 
 
 def _told(node: Node, reason: str, message: str) -> Told:

@@ -67,6 +67,8 @@ def settle(journal: JournalState, observed: Observed, policy: RetryPolicy) -> It
 def _over(flight: InFlight, observed: Observed) -> bool:
     if flight.answered_s is None:
         return False
+    if not observed.complete and achieved(flight.call, observed) is None:
+        return False
     operations = operations_on(flight.call, observed)
     if flight.sure:
         if observed.as_of_s < flight.answered_s:

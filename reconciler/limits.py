@@ -32,6 +32,8 @@ class Slots:
             if any(op.kind == "pool_migrate" for op in vm.operations):
                 self._migrations += 1
                 self._moving.update(n for n in {vm.node, vm.reserved_on} if n is not None)
+            elif vm.reserved_on is not None and any(op.kind in _STARTS for op in vm.operations):
+                self._starting[vm.reserved_on] += 1
 
     def take(self, call: Call) -> None:
         """This call runs, or is about to."""
@@ -69,6 +71,9 @@ class Slots:
         if any(self._moving[end] >= per_node for end in self._ends(vm, node)):
             return _waits(f"{prefix}{'perNode' if drain else 'migrationsPerNode'}", per_node)
         return None
+
+
+_STARTS = frozenset({"start", "start_on", "resume", "resume_on"})
 
 
 def _waits(limit: str, value: int) -> Waits:

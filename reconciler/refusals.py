@@ -94,18 +94,17 @@ class Refusals:
         )
 
     def _unknown(self, change: Change) -> Blocked | None:
-        if isinstance(change, NodeChange) or change.real.node is None:
+        if isinstance(change, NodeChange):
+            return None if change.host.live else _silent(change, change.node.name)
+        if change.verb is Verb.RESTART and change.real.power is PowerState.UNKNOWN:
+            message = f"{change.message}; the VM's power state is not known"
+            return blocked(change, "PowerUnknown", message, "wait until the pool tells it")
+        if change.real.node is None:
             return None
         host = self._observed.nodes.get(change.real.node)
         if host is not None and host.live:
             return None
-        name = self._adoption.node_name(change.real.node)
-        return blocked(
-            change,
-            "NodeUnknown",
-            f"{change.message}; the pool does not hear {name}, so the VM's state is not known",
-            f"find out what became of {name}",
-        )
+        return _silent(change, self._adoption.node_name(change.real.node))
 
     def delay(self, change: Change, taken: Set[str]) -> Waits | None:
         """What only time, or the end of something under way, will allow. `taken`: subjects of rows
@@ -117,7 +116,12 @@ class Refusals:
             return Waits(on="in-flight", message="an earlier call of cxm is still under way")
         if change.subject in taken:
             return Waits(on="in-flight", message="after the other change of the same object")
-        return self._backing_off(change) or self._grace(change) or self._window(change)
+        return (
+            self._backing_off(change)
+            or _not_running_yet(change)
+            or self._grace(change)
+            or self._window(change)
+        )
 
     def _backing_off(self, change: Change) -> Waits | None:
         backoff = self._journal.backoff.get(change.subject)
@@ -146,6 +150,22 @@ class Refusals:
             message="PendingRestart: restart is window and no maintenance window is open;"
             " restart: now applies it at once",
         )
+
+
+def _silent(change: Change, node: str) -> Blocked:
+    message = f"{change.message}; the pool does not hear {node}, so its state is not known"
+    return blocked(change, "NodeUnknown", message, f"find out what became of {node}")
+
+
+def _not_running_yet(change: Change) -> Waits | None:
+    """A guest that stands still cannot shut down, and to wake it is another row's business: somebody
+    may have paused it for a reason."""
+    if isinstance(change, NodeChange) or change.verb is not Verb.RESTART:
+        return None
+    if change.real.power not in (PowerState.PAUSED, PowerState.SUSPENDED):
+        return None
+    message = f"it is {change.real.power.value.lower()}, and is restarted once it runs"
+    return Waits(on=change.object, message=message)
 
 
 def _contended(change: Change) -> Blocked | None:

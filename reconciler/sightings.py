@@ -73,7 +73,7 @@ def _look(
     for aspect, wish, fulfilled in wishes(vm, real, node):
         if fulfilled:
             met[aspect] = wish
-        elif before is not None and before.met.get(aspect) == wish and not ours:
+        elif before is not None and _broken_by_others(aspect, wish, before, ours=ours):
             met[aspect] = wish
             unmet[aspect] = before.unmet.get(aspect, now_s)
             if aspect not in before.unmet:
@@ -89,6 +89,12 @@ def _look(
         foreign=_counted(before, fresh, crashed, now_s),
     )
     return _with_move(after, before, real, ours, now_s)
+
+
+def _broken_by_others(aspect: Aspect, wish: str, before: Sighting, *, ours: bool) -> bool:
+    """Whether a wish that is not fulfilled is drift. A call of ours excuses what came with it, but
+    not what somebody else had changed before."""
+    return before.met.get(aspect) == wish and (not ours or aspect in before.unmet)
 
 
 def _counted(

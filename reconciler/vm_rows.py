@@ -154,6 +154,8 @@ class VmCase:
         node = self.setting.adoption.node_name(real.node)
         if node in self.setting.draining:
             return self._drain(node)
+        if "placement" in vm.ignore:
+            return None
         if not allowed_here(vm, node):
             rule = "avoid" if node in vm.placement.avoid else "only"
             message = f"on {node}, which placement.{rule} excludes"

@@ -36,14 +36,15 @@ def render(
 
 
 def summary(errors: Sequence[ConfigError], read: int) -> str:
-    """`2 errors in 2 of 41 files`."""
+    """`2 errors in 2 of 41 files`, `no errors in 41 files`."""
+    whole = f"{read} file{'' if read == 1 else 's'}"
+    if not errors:
+        return f"no errors in {whole}"
     warnings = sum(error.severity == "warning" for error in errors)
     counts = ((len(errors) - warnings, "error"), (warnings, "warning"))
     words = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n]
     files = len({error.path for error in errors})
-    return (
-        f"{' and '.join(words) or 'no errors'} in {files} of {read} file{'' if read == 1 else 's'}"
-    )
+    return f"{' and '.join(words)} in {files} of {whole}"
 
 
 def entry(error: ConfigError, files: Mapping[str, bytes]) -> Iterator[str]:
