@@ -15,6 +15,7 @@ from reconciler.observed import (
     Storage,
 )
 from xapi.records import (
+    NULL,
     HostRecord,
     NetworkRecord,
     PoolRecord,
@@ -175,12 +176,14 @@ def _disks(vm: VmRecord, tables: Tables) -> tuple[Disk, ...]:
 
 def _disk(vbd: VbdRecord, tables: Tables) -> Disk:
     medium = None if vbd.empty else tables.vdi.get(vbd.VDI)
+    storage = _sr_of(vbd.VDI, tables) if medium else None
     return Disk(
         vbd=vbd.uuid,
         kind=vbd.type,
         vdi=medium.uuid if medium else None,
-        sr=_sr_of(vbd.VDI, tables) if medium else None,
+        sr=storage,
         read_only=vbd.mode == "RO",
+        known=vbd.empty or vbd.VDI == NULL or storage is not None,
     )
 
 

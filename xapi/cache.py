@@ -20,6 +20,7 @@ WAIT_S = 5.0
 """How long the server holds an `event.from` on a quiet pool: the pulse of our sign of life."""
 
 ANSWER_S = WAIT_S + 5.0
+GAP_S = WAIT_S + 3.0
 
 FIRST_ANSWER_S = 60.0
 """The first answer holds every record; the real server serialises some 1,000 of them a second."""
@@ -58,6 +59,8 @@ class Cache:
         self._losses = 0
         self._as_of_s: float | None = None
         self._epoch_s = 0.0
+        self._steady_since_s: float | None = None
+        self._heard_s = 0.0
         self._barriers: list[tuple[str, float]] = []
         self._reread_s: dict[str, float] = {}
         self._changed = asyncio.Event()
@@ -73,7 +76,8 @@ class Cache:
         """The picture now, or None where there is none yet."""
         if self._as_of_s is None:
             return None
-        return self._picture.observed(self._as_of_s, self._epoch_s)
+        assert self._steady_since_s is not None
+        return self._picture.observed(self._as_of_s, self._epoch_s, self._steady_since_s)
 
     def task(self, ref: str) -> TaskRecord | None:
         return self.tables.task.get(ref)
@@ -105,6 +109,7 @@ class Cache:
             self._token = NO_TOKEN
             return
         self._losses = 0
+        self._hear()
         self._take(batch)
         self._true_from(sent_s)
         await self._recount(login, batch)
@@ -165,6 +170,13 @@ class Cache:
 
     def _agrees(self, cls: str, batch: _Batch) -> bool:
         return batch.valid_ref_counts.get(cls, self.tables.count(cls)) == self.tables.count(cls)
+
+    def _hear(self) -> None:
+        """A pool in health answers at least every `WAIT_S`; after a longer silence it starts anew."""
+        now_s = asyncio.get_running_loop().time()
+        if self._steady_since_s is None or now_s - self._heard_s > GAP_S:
+            self._steady_since_s = now_s
+        self._heard_s = now_s
 
     # --- the moment -------------------------------------------------------------------------------
 

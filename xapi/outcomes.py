@@ -265,7 +265,8 @@ ANSWERS: Mapping[str, Answer] = {
     "DOMAIN_BUILDER_ERROR": _retry("BootFailed", "The domain could not be built.", LATER_S),
     "XAPI_HOOK_FAILED": _retry("HookFailed", "A hook script of the node refused.", LATER_S),
     "INTERNAL_ERROR": _retry("InternalError", "XenAPI failed inside.", LATER_S),
-    "TASK_CANCELLED": _unsure("Cancelled", "The task was cancelled; it may have finished before."),
+    # Not by us, who would not wait for it: a human who cancels something is not contradicted at once.
+    "TASK_CANCELLED": _retry("Cancelled", "Somebody, or the pool, cancelled the task.", LONG_S),
     # --- the session or the server ---
     "SESSION_INVALID": _retry("SessionLost", "The session had ended; a new one is made.", 0.0),
     "HOST_IS_SLAVE": _retry("MasterChanged", "The pool has another master now.", 0.0),

@@ -170,7 +170,7 @@ class Picture:
 
     # --- building ---------------------------------------------------------------------------------
 
-    def observed(self, as_of_s: float, epoch_s: float) -> Observed | None:
+    def observed(self, as_of_s: float, epoch_s: float, steady_since_s: float) -> Observed | None:
         """The picture now; None while the pool has not told of itself."""
         if len(self.tables.pool) != 1:
             return None
@@ -180,6 +180,7 @@ class Picture:
         return Observed(
             as_of_s=as_of_s,
             epoch_s=epoch_s,
+            steady_since_s=steady_since_s,
             by=self._by,
             pool=build_pool(pool, self.tables),
             nodes=self._nodes,

@@ -47,7 +47,7 @@ class Pool:
         self.picture.note(self.tables.apply(events))
 
     def seen(self) -> Observed:
-        seen = self.picture.observed(1.0, 2.0)
+        seen = self.picture.observed(1.0, 2.0, 0.0)
         assert seen is not None
         return seen
 
@@ -68,7 +68,7 @@ class Pool:
             for (cls, ref), record in self.records.items()
         ]
         picture.note(tables.replace(tuple(CLASSES), events))
-        seen = picture.observed(1.0, 2.0)
+        seen = picture.observed(1.0, 2.0, 0.0)
         assert seen is not None
         return seen
 
@@ -264,7 +264,7 @@ def test_pool_flags() -> None:
 def test_no_pool_is_no_picture() -> None:
     pool = Pool()
     pool.drop("pool", "pool1")
-    assert pool.picture.observed(1.0, 2.0) is None
+    assert pool.picture.observed(1.0, 2.0, 0.0) is None
 
 
 def test_an_operation_is_joined_with_its_task_whichever_comes_first() -> None:

@@ -86,7 +86,7 @@ if FACTS:
             ],
         )
         picture.note(changes)
-        seen = picture.observed(1.0, 2.0)
+        seen = picture.observed(1.0, 2.0, 0.0)
         assert seen is not None
         return seen
 

@@ -282,7 +282,8 @@ async def test_what_was_followed_is_what_is_read_afresh(
     followed = _observed(watched.latest)
     async with make_client(WorldTransport(world)) as other:
         fresh = await other.snapshot()
-    assert replace(followed, as_of_s=fresh.as_of_s, epoch_s=fresh.epoch_s) == fresh
+    moments = {name: getattr(fresh, name) for name in ("as_of_s", "epoch_s", "steady_since_s")}
+    assert replace(followed, **moments) == fresh
 
 
 async def test_the_pool_tells_all_its_members(transport: WorldTransport) -> None:
@@ -292,3 +293,18 @@ async def test_the_pool_tells_all_its_members(transport: WorldTransport) -> None
     assert set(client.addresses) == set(ADDRESSES.values())
     await client.close()
     assert sessions(transport.world) == []
+
+
+async def test_a_pool_that_was_silent_is_steady_only_from_its_next_answer(
+    watched: Watched, world: World
+) -> None:
+    """What was asked of it before may be carried out only now, whatever else it says first."""
+    await asyncio.sleep(12)
+    healthy = watched.pictures()[-1].observed
+    world.faults.start("api-hang", 30.0)
+    hung_s = asyncio.get_running_loop().time()
+    await asyncio.sleep(60)
+    after = watched.pictures()[-1].observed
+    assert healthy.steady_since_s < hung_s
+    assert after.steady_since_s >= hung_s + 30.0
+    assert after.as_of_s > after.steady_since_s
