@@ -90,10 +90,7 @@ def _vms(
         if real is not None:
             found.append((vm, real))
             continue
-        if uuid is None:
-            match = _by_name(vm, observed, owners)
-        else:
-            match = _missing(vm, uuid, observed)
+        match = _by_name(vm, observed, owners) if uuid is None else _missing(vm, uuid, observed)
         if isinstance(match, Unmatched):
             unmatched.append(match)
         else:

@@ -21,6 +21,7 @@ from reconciler.messages import (
 from reconciler.records import AnyEntry, Excepted, Retried
 from reconciler.report import Facts
 from reconciler.revisions import HeadState
+from reconciler.sameness import plan_digest
 from schema.model import Desired
 
 
@@ -43,6 +44,8 @@ def decide(ask: Ask, facts: Facts, now: Now) -> Decision:
     """What to do about a request, by the state of this moment."""
     if isinstance(ask, AskLook):
         return Decision(Reply(accepted=True), look=True)
+    if isinstance(ask, AskApply) and facts.revisions.state is HeadState.GATED:
+        return _apply(ask, facts)  # The first revision of all may wait for approval too.
     desired = facts.desired
     if desired is None:
         return refused("NoTarget", "no revision is in force yet, so there is nothing to act on")
@@ -62,6 +65,9 @@ def decide(ask: Ask, facts: Facts, now: Now) -> Decision:
 
 
 def _apply(ask: AskApply, facts: Facts) -> Decision:
+    shown = facts.plan if facts.proposed is None else facts.proposed
+    if ask.plan is not None and ask.plan != plan_digest(shown):
+        return refused("StalePlan", "the plan is no longer the one that was read")
     candidate = facts.revisions.candidate
     target = facts.revisions.target
     waiting = facts.revisions.state is HeadState.GATED

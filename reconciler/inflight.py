@@ -33,14 +33,14 @@ from reconciler.actions import (
     VmCall,
 )
 from reconciler.aspects import memory_met
-from reconciler.journal import InFlight, JournalState
+from reconciler.journal import RESTARTED, InFlight, JournalState
 from reconciler.observed import Observed, Operation, PowerState
 from reconciler.records import Settled
 from schema.model import Retry as RetryPolicy
 
 SETTLE_S = 5.0
-"""How much newer than a lost answer an observation must be: a request that the pool had accepted shows
-as a task or an operation well within that time."""
+"""How much newer than a lost answer, and than the end of any silence of the pool, an observation must
+be: a request that the pool had taken in shows as a task or an operation well within that time."""
 
 TASK_NAMES: dict[type, str] = {
     StartOn: "VM.start_on",
@@ -71,10 +71,10 @@ def _over(flight: InFlight, observed: Observed) -> bool:
         return False
     operations = operations_on(flight.call, observed)
     if flight.sure:
-        if observed.as_of_s < flight.answered_s:
+        if observed.as_of_s <= flight.answered_s:
             return False
         return not any(operation.txn == flight.txn for operation in operations)
-    if observed.as_of_s < flight.answered_s + SETTLE_S:
+    if observed.as_of_s < max(flight.answered_s, observed.steady_since_s) + SETTLE_S:
         return False
     return not operations and not _may_be_pending(flight, observed)
 
@@ -85,6 +85,14 @@ def _may_be_pending(flight: InFlight, observed: Observed) -> bool:
         task.txn == flight.txn
         or (not task.txn and name is not None and task.name.removeprefix("Async.") == name)
         for task in observed.tasks
+    )
+
+
+def found_open(journal: JournalState, observed: Observed) -> frozenset[str]:
+    """Hosts that we had closed and that are open now, though nothing of ours opened them."""
+    closed = journal.own_cordons - journal.busy
+    return frozenset(
+        uuid for uuid in closed if (host := observed.nodes.get(uuid)) is not None and host.enabled
     )
 
 
@@ -155,6 +163,8 @@ def _judged(
         failures = 1 + (before.failures if before is not None else 0)
     if isinstance(outcome, Retry):
         wait_s = max(outcome.after_s, backoff_s(policy, failures))
+        if outcome.reason == RESTARTED.reason:
+            wait_s = 0.0  # The pool refused nothing, and waiting might lose the room to another.
         if failures >= policy.stalled_after:
             outcome = Stalled(reason=outcome.reason, message=outcome.message)
     return Settled(

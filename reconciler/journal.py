@@ -35,6 +35,7 @@ from reconciler.records import (
     DaemonStarted,
     Diverged,
     Entry,
+    FoundOpen,
     Intended,
     Noticed,
     Record,
@@ -141,14 +142,16 @@ def replay(records: Iterable[Record]) -> JournalState:
     return state
 
 
-_RESTARTED = Unsure(reason="DaemonRestarted", message="the daemon was restarted during the call")
+RESTARTED = Unsure(reason="DaemonRestarted", message="the daemon was restarted during the call")
 
 
 def _started(state: JournalState, entry: DaemonStarted, at_s: float) -> None:
-    """Everything in flight has lost its caller: only an observation from now on can settle it."""
+    """Whatever had not answered has lost its caller: only an observation from now on can settle it."""
     del entry
     for txn, flight in state.in_flight.items():
-        state.in_flight[txn] = replace(flight, answered_s=at_s, answer=_RESTARTED)
+        if flight.sure:
+            continue
+        state.in_flight[txn] = replace(flight, answered_s=at_s, answer=RESTARTED)
 
 
 def _intended(state: JournalState, entry: Intended, at_s: float) -> None:
@@ -195,11 +198,18 @@ def _repay(state: JournalState, call: Call, *, done: bool) -> None:
 
 
 def _sighted(state: JournalState, entry: Sighted, at_s: float) -> None:
-    """Seen running with nothing of ours in flight: somebody else gave it the start that we owed."""
+    """No start is owed any more to a VM that somebody else started, or that shall be halted by now."""
     del at_s
-    state.sightings[entry.vm] = entry.sighting
-    if entry.sighting.power is PowerState.RUNNING and entry.vm not in state.busy:
+    sighting = entry.sighting
+    state.sightings[entry.vm] = sighting
+    started = sighting.power is PowerState.RUNNING and entry.vm not in state.busy
+    if started or sighting.met.get("power") == PowerState.HALTED.value:
         state.own_stops.pop(entry.vm, None)
+
+
+def _found_open(state: JournalState, entry: FoundOpen, at_s: float) -> None:
+    del at_s
+    state.own_cordons.discard(entry.node)
 
 
 def _source_lost(state: JournalState, entry: SourceLost, at_s: float) -> None:
@@ -218,7 +228,7 @@ def _rejected(state: JournalState, entry: Rejected, at_s: float) -> None:
 
 
 def _targeted(state: JournalState, entry: Targeted, at_s: float) -> None:
-    """A newer wish ends a rejection, and gives what had stalled another chance."""
+    """A newer wish ends a rejection, and has yet to be fulfilled."""
     del at_s
     if state.rejected is not None and state.rejected.revision <= entry.revision:
         state.rejected = None
@@ -274,4 +284,5 @@ _STEPS: dict[type[Entry], Callable[[JournalState, Any, float], None]] = {
     Noticed: _noticed,
     Cleared: _cleared,
     Retried: _retried,
+    FoundOpen: _found_open,
 }

@@ -59,24 +59,34 @@ class Room:
 
     used: dict[str, int] = field(default_factory=dict)
     present: dict[str, int] = field(default_factory=dict)
-    internal: dict[str, str] = field(default_factory=dict)
-    """Internal network -> the host that it is pinned to, since a VM on it is there."""
+    internal: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Internal network -> the VMs on it that are on a host, or will be: VM uuid -> host uuid."""
 
     def add(self, node: str, size: int) -> None:
-        self.used[node] = self.used.get(node, 0) + size
+        self.grow(node, size)
         self.present[node] = self.present.get(node, 0) + 1
+
+    def grow(self, node: str, size: int) -> None:
+        self.used[node] = self.used.get(node, 0) + size
+
+    def pin(self, vm: ObservedVM, node: str) -> None:
+        """An internal network is where its VMs are: from now on also where this one is."""
+        for network in vm.networks:
+            if network in self.internal:
+                self.internal[network][vm.uuid] = node
 
 
 def room(observed: Observed, flights: Iterable[InFlight]) -> Room:
     """What is taken now, including what is on its way."""
-    result = Room()
-    internal = {uuid for uuid, network in observed.networks.items() if network.internal}
+    internal = [uuid for uuid, network in observed.networks.items() if network.internal]
+    result = Room(internal={uuid: {} for uuid in internal})
     for vm in observed.vms.values():
         homes = {home for home in (vm.node, vm.reserved_on) if home is not None}
         for home in homes:
             result.add(home, need(vm))
-        if vm.node is not None and internal:
-            result.internal.update({n: vm.node for n in vm.networks if n in internal})
+        standing = vm.node or vm.reserved_on
+        if internal and standing is not None:
+            result.pin(vm, standing)
     for flight in flights:
         _count_flight(result, observed, flight)
     return result
@@ -89,6 +99,7 @@ def _count_flight(result: Room, observed: Observed, flight: InFlight) -> None:
     vm = observed.vms.get(call.vm)
     if vm is not None and call.node not in (vm.node, vm.reserved_on):
         result.add(call.node, need(vm))
+        result.pin(vm, call.node)
 
 
 def free(node: ObservedNode, taken: Room) -> int:

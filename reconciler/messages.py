@@ -77,6 +77,8 @@ class TreeLoaded(Frozen, frozen=True, kw_only=True):
     errors: tuple[ConfigError, ...] = ()
     needs_upgrade: bool = False
     authors: Mapping[str, Authorship] = field(default_factory=dict)
+    messages: tuple[str, ...] = ()
+    """The log of every revision since the one in force, newest first: consent may be in any of them."""
 
 
 class FetchFailed(Frozen, frozen=True, kw_only=True):
@@ -127,9 +129,13 @@ class AskLook(Frozen, tag_field="ask", tag="look", frozen=True, kw_only=True):
 
 
 class AskApply(Frozen, tag_field="ask", tag="apply", frozen=True, kw_only=True):
-    """Approve `revision` in gated mode; in any mode try again at once what waits for back-off."""
+    """Approve `revision` in gated mode; in any mode try again at once what waits for back-off.
+
+    `plan`, where given, is the `plan_digest` of what was read: anything else is refused as stale.
+    """
 
     revision: int
+    plan: str | None = None
     by: str
 
 
@@ -210,9 +216,10 @@ class Look(Frozen, frozen=True, kw_only=True):
 
 class Fetch(Frozen, frozen=True, kw_only=True):
     """Export, make durable and validate the tree of this head; come back with `TreeLoaded`
-    or `FetchFailed`."""
+    or `FetchFailed`. `since` is the revision in force (0: none), after which the log is wanted."""
 
     head: Head
+    since: int
     timeout_s: float
 
 

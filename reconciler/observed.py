@@ -47,13 +47,18 @@ class Task(Frozen, frozen=True, kw_only=True):
 
 
 class Disk(Frozen, frozen=True, kw_only=True):
-    """A virtual drive. `kind` is Disk, CD or Floppy; an empty drive has neither `vdi` nor `sr`."""
+    """A virtual drive. `kind` is Disk, CD or Floppy; an empty drive has neither `vdi` nor `sr`.
+
+    `known` is False where something is in it of which the pool shows nothing: not to be taken for
+    an empty drive.
+    """
 
     vbd: str
     kind: str
     vdi: str | None = None
     sr: str | None = None
     read_only: bool = False
+    known: bool = True
 
 
 class ObservedVM(Frozen, frozen=True, kw_only=True):
@@ -163,13 +168,15 @@ class Observed(Frozen, frozen=True, kw_only=True):
 
     `as_of_s` (monotonic seconds) is a barrier: every change that the pool had committed before that
     moment is in here. It advances only by an answer of the pool, so `now - as_of_s` is the age on
-    which decisions depend.
+    which decisions depend. `steady_since_s` is the moment since which the pool has answered without
+    a gap: what it was asked while it hung may be carried out only after that.
     """
 
     as_of_s: float
     epoch_s: float
     by: str
     pool: Pool
+    steady_since_s: float = 0.0
     nodes: Mapping[str, ObservedNode] = field(default_factory=dict)
     vms: Mapping[str, ObservedVM] = field(default_factory=dict)
     storages: Mapping[str, Storage] = field(default_factory=dict)

@@ -74,11 +74,12 @@ class Board:
         return (-unused(host, self.taken), node.name, uuid)
 
     def place(self, real: ObservedVM, uuid: str, size: int) -> None:
-        """Count a VM on a host from now on."""
-        self.taken.add(uuid, size)
-        for network in real.networks:
-            if _internal(self.observed, network):
-                self.taken.internal.setdefault(network, uuid)
+        """Count a VM on a host from now on. `size`: bytes beyond those that it takes there now."""
+        if real.node == uuid:
+            self.taken.grow(uuid, size)
+        else:
+            self.taken.add(uuid, size)
+        self.taken.pin(real, uuid)
         if uuid in self._ranks:
             del self._order[bisect_left(self._order, self._ranks[uuid])]
             self._ranks[uuid] = self._rank(uuid)
@@ -118,11 +119,6 @@ class Board:
         return tuple(refusal for refusal in refusals if refusal is not None)
 
 
-def _internal(observed: Observed, uuid: str) -> bool:
-    network = observed.networks.get(uuid)
-    return network is not None and network.internal
-
-
 def reject(wanted: Wanted, node: Node, host: ObservedNode, board: Board) -> Rejection | None:
     """Why this node cannot take the VM, or None. Rules from the operator first, then the pool's."""
     reason = _by_rule(wanted, node, board) or _by_reach(wanted, host, board)
@@ -153,7 +149,7 @@ def _by_reach(wanted: Wanted, host: ObservedNode, board: Board) -> str | None:
     suspended = real.power is PowerState.SUSPENDED
     if suspended and real.suspend_sr is not None and real.suspend_sr not in host.srs:
         return "StorageNotAttached"
-    if _network_lacks(real, host, board):
+    if _network_lacks(wanted, host, board):
         return "NetworkNotAttached"
     if real.hardware_platform not in host.hardware_platforms:
         return "HardwarePlatform"
@@ -165,16 +161,20 @@ def _by_reach(wanted: Wanted, host: ObservedNode, board: Board) -> str | None:
 _GOING_DOWN = frozenset({"evacuate", "shutdown", "reboot"})
 
 
-def _network_lacks(real: ObservedVM, host: ObservedNode, board: Board) -> bool:
-    networks = board.observed.networks
-    for uuid in real.networks:
-        network = networks.get(uuid)
-        if network is not None and network.internal:
-            if board.taken.internal.get(uuid, host.uuid) != host.uuid:
-                return True
-        elif uuid not in host.networks:
+def _network_lacks(wanted: Wanted, host: ObservedNode, board: Board) -> bool:
+    for uuid in wanted.real.networks:
+        homes = board.taken.internal.get(uuid)
+        if homes is None and uuid not in host.networks:
+            return True
+        if homes and any(home != host.uuid for home in _pins(homes, wanted)):
             return True
     return False
+
+
+def _pins(homes: Mapping[str, str], wanted: Wanted) -> Iterator[str]:
+    """The hosts that hold an internal network: by its VMs, by the wanted one only while it stays up."""
+    own = wanted.real.uuid
+    return (home for vm, home in homes.items() if vm != own or wanted.live)
 
 
 def _same_vendor(real: ObservedVM, host: ObservedNode, board: Board) -> bool:

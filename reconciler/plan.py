@@ -6,7 +6,7 @@ came of it is in the next observation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from msgspec.structs import replace as with_fields
@@ -20,18 +20,20 @@ from reconciler.actions import (
     Disruption,
     Plan,
     Precondition,
+    StartOn,
     Verb,
     Waits,
 )
+from reconciler.aspects import desired_power
 from reconciler.drift import Change, Drift, NodeChange, VmChange
 from reconciler.gates import Gates
-from reconciler.journal import JournalState
+from reconciler.journal import JournalState, OwnStop
 from reconciler.limits import Slots
 from reconciler.memory import need
-from reconciler.observed import Observed
+from reconciler.observed import Observed, PowerState
 from reconciler.placement import Board
 from reconciler.refusals import Refusals
-from reconciler.steps import Step, next_step
+from reconciler.steps import Step, growth, next_step
 from schema.model import Desired, Live, Priority
 
 Load = None
@@ -90,12 +92,14 @@ class _Planner:
         flights = journal.in_flight.values()
         self._board = Board(observed, drift.adoption, closed, flights)
         self._taken = set(journal.busy)
+        self._kept: set[str] = set()
         self._network = _network(desired.cluster.migration_network, observed)
         self._rows: list[_Row] = []
         self._blocked: list[Blocked] = list(drift.blocked)
 
     def plan(self) -> Plan:
-        for change in sorted(self._drift.changes, key=_urgency):
+        owed = self._journal.own_stops.keys()
+        for change in sorted(self._drift.changes, key=lambda change: _urgency(change, owed)):
             self._decide(_in_effect(change))
         slots = Slots(self._desired.cluster.limits, self._observed, self._journal)
         actions = [self._action(row, slots) for row in self._in_waves()]
@@ -111,47 +115,67 @@ class _Planner:
     # --- may it, and what is the next call -------------------------------------------------------
 
     def _decide(self, change: Change) -> None:
-        verdict = self._refusals.refuse(change) or self._refusals.delay(change, self._taken)
-        if isinstance(verdict, Blocked):
-            self._blocked.append(verdict)
-            return
-        if verdict is not None:
-            self._rows.append(_Row(change, None, verdict))
-            return
         owed = self._journal.own_stops.get(change.subject)
-        step = next_step(change, self._board, owed, self._network)
-        if isinstance(step, Blocked):
-            self._blocked.append(step)
+        verdict = (
+            self._refusals.refuse(change)
+            or self._refusals.delay(change, self._taken)
+            or next_step(change, self._board, owed, self._network)
+        )
+        if isinstance(change, VmChange):
+            self._reserve(change, verdict, owed)
+        match verdict:
+            case Blocked():
+                self._blocked.append(verdict)
+            case Waits():
+                self._rows.append(_Row(change, None, verdict))
+            case Step():
+                self._taken.add(change.subject)
+                self._rows.append(_Row(change, verdict, None))
+
+    def _reserve(
+        self, change: VmChange, verdict: Blocked | Waits | Step, owed: OwnStop | None
+    ) -> None:
+        """Count the room that a step takes, or else that a VM which cxm stopped comes back to: given
+        away meanwhile, it would keep the VM down."""
+        uuids = self._drift.adoption.node_uuids
+        if isinstance(verdict, Step) and verdict.size and verdict.node is not None:
+            self._board.place(change.real, uuids[verdict.node], verdict.size)
             return
-        if step.size and step.node is not None and isinstance(change, VmChange):
-            self._board.place(change.real, self._drift.adoption.node_uuids[step.node], step.size)
-        self._taken.add(change.subject)
-        self._rows.append(_Row(change, step, None))
+        home = uuids.get(owed.node) if owed is not None and owed.node is not None else None
+        if home is None or change.verb is not Verb.RESTART or change.subject in self._kept:
+            return
+        self._kept.add(change.subject)
+        if not self._arrives(change.subject):
+            self._board.place(change.real, home, growth(change, home))
+
+    def _arrives(self, subject: str) -> bool:
+        """Whether a start is in flight, whose room is counted already."""
+        flights = self._journal.in_flight.values()
+        return any(f.subject == subject and isinstance(f.call, StartOn) for f in flights)
 
     # --- when ---------------------------------------------------------------------------------
 
     def _in_waves(self) -> Iterable[_Row]:
-        """Starts go wave by wave, and after what they name. A refused start holds nobody up."""
-        coming = (row.change for row in self._rows if _is_coming(row))
+        """Starts go after what they name, and then wave by wave: the other way round, a VM after one of
+        a later wave would wait for ever. A refused start holds no wave up."""
+        down = self._awaited()
+        rows = [_after(row, down) for row in self._rows]
+        coming = (row.change for row in rows if _is_coming(row))
         pending = [change.vm.start.wave for change in coming if isinstance(change, VmChange)]
         first = min(pending, default=0)
-        down = {row.change.object for row in self._rows if _starts(row.change)} | {
-            row.object for row in self._blocked if row.verb is Verb.START
-        }
-        for row in self._rows:
-            yield self._waved(row, first, down)
+        return [_in_wave(row, first) for row in rows]
 
-    def _waved(self, row: _Row, first: int, down: set[str]) -> _Row:
-        change = row.change
-        if row.waits is not None or not isinstance(change, VmChange) or not _starts(change):
-            return row
-        unmet = next((f"vm/{name}" for name in change.vm.start.after if f"vm/{name}" in down), None)
-        if unmet is not None:
-            return replace(row, waits=Waits(on=unmet, message=f"start.after names {unmet}"))
-        if change.vm.start.wave > first:
-            message = f"wave {first} starts before wave {change.vm.start.wave}"
-            return replace(row, waits=Waits(on=f"wave {first}", message=message))
-        return row
+    def _awaited(self) -> Set[str]:
+        """Which of the VMs that a start comes after do not run, though the tree does not want them down."""
+        starting = [row.change.vm for row in self._rows if isinstance(row.change, VmChange)]
+        named = {name for vm in starting for name in vm.start.after}
+        if not named:
+            return named
+        adoption = self._drift.adoption
+        down = [vm for vm, real in adoption.vms if real.power is not PowerState.RUNNING]
+        down += [item.vm for item in adoption.unmatched]
+        up = (PowerState.RUNNING, None)
+        return {vm.name for vm in down if vm.name in named and desired_power(vm) in up}
 
     def _action(self, row: _Row, slots: Slots) -> Action:
         change, step, waits = row.change, row.step, row.waits
@@ -173,6 +197,26 @@ class _Planner:
             call=step.call if step is not None else None,
             node=step.node if step is not None else None,
         )
+
+
+def _after(row: _Row, down: Set[str]) -> _Row:
+    change = row.change
+    if row.waits is not None or not isinstance(change, VmChange) or not _starts(change):
+        return row
+    unmet = next((f"vm/{name}" for name in change.vm.start.after if name in down), None)
+    if unmet is None:
+        return row
+    return replace(row, waits=Waits(on=unmet, message=f"start.after names {unmet}"))
+
+
+def _in_wave(row: _Row, first: int) -> _Row:
+    change = row.change
+    if row.waits is not None or not isinstance(change, VmChange) or not _starts(change):
+        return row
+    if change.vm.start.wave <= first:
+        return row
+    message = f"wave {first} starts before wave {change.vm.start.wave}"
+    return replace(row, waits=Waits(on=f"wave {first}", message=message))
 
 
 def _in_effect(change: Change) -> Change:
@@ -200,19 +244,22 @@ _ORDER: Mapping[Verb, int] = {
     Verb.CORDON: 1,
     Verb.STOP: 2,
     Verb.SUSPEND: 2,
-    Verb.CHANGE: 3,
-    Verb.MIGRATE: 4,
-    Verb.START: 5,
-    Verb.RESUME: 5,
-    Verb.RESTART: 6,
+    Verb.CHANGE: 4,
+    Verb.MIGRATE: 5,
+    Verb.START: 6,
+    Verb.RESUME: 6,
+    Verb.RESTART: 7,
 }
+_OWED = 3
+"""What cxm stopped comes back before anything else takes its room."""
 
 _PRIORITY: Mapping[Priority, int] = {Priority.CRITICAL: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 
 
-def _urgency(change: Change) -> tuple[int, int, int, str, str]:
+def _urgency(change: Change, owed: Set[str]) -> tuple[int, int, int, str, str]:
     """What frees memory before what takes it; who is more important before who is less."""
-    order = _ORDER[change.verb]
+    returns = change.verb is Verb.RESTART and change.subject in owed
+    order = _OWED if returns else _ORDER[change.verb]
     if isinstance(change, NodeChange):
         return (order, 0, 0, change.object, change.reason)
     vm = change.vm

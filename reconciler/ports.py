@@ -43,8 +43,8 @@ class Source(Protocol):
         """The head, or why it cannot be told. Never raises for what a server can do."""
         ...
 
-    async def fetch(self, head: Head, timeout_s: float) -> TreeLoaded | FetchFailed:
-        """Export the tree of `head`, make it durable, validate it."""
+    async def fetch(self, head: Head, since: int, timeout_s: float) -> TreeLoaded | FetchFailed:
+        """Export the tree of `head`, make it durable, validate it; with the log after `since`."""
         ...
 
     def keep(self, revision: int, digest: str) -> None:

@@ -12,14 +12,14 @@ from random import Random
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import Fact, FactValue, Ledger
+from membership.ledger import Approval, Fact, FactValue, Ledger
 from membership.view import View
 from reconciler.actions import Action, DisableNode, EnableNode, Plan, PoolMigrate
 from reconciler.adoption import adopt
 from reconciler.asking import decide
 from reconciler.diff import diff
 from reconciler.drift import Drift
-from reconciler.inflight import settle, timeout_s
+from reconciler.inflight import found_open, settle, timeout_s
 from reconciler.journal import JournalState
 from reconciler.messages import (
     Ask,
@@ -50,6 +50,7 @@ from reconciler.records import (
     Converged,
     DaemonStarted,
     Diverged,
+    FoundOpen,
     Intended,
     Noticed,
     Record,
@@ -58,15 +59,19 @@ from reconciler.records import (
     SourceLost,
 )
 from reconciler.report import Facts, report
-from reconciler.revisions import Revisions, Verdict, trusted
+from reconciler.revisions import HeadState, Revisions, Verdict, trusted
 from reconciler.sightings import sight
 from reconciler.status import Status
 from reconciler.why import Why, explain
-from schema.model import Desired, Source
+from schema.model import VM, Desired, Node, Source
 from schema.model import Retry as RetryPolicy
 
 STEP_INTERVAL_S = 1.0
 """At most one plan a second: a busy pool sends events much faster than anything can change course."""
+
+
+FETCH_FACTOR = 6.0
+"""An export may take so many times as long as a look."""
 
 
 class Reconciler:
@@ -97,7 +102,8 @@ class Reconciler:
         self._lost: PoolLost | None = None
         self._drift: Drift | None = None
         self._plan = Plan()
-        self._preview: Plan | None = None
+        self._planned_for: int | None = None
+        self._proposed: Plan | None = None
         self._proof_s: float | None = None
         self._stepped_s: float | None = None
         self._due_s: float | None = None
@@ -181,11 +187,15 @@ class Reconciler:
         self._wake(now)
 
     def _loaded(self, event: TreeLoaded | FetchFailed, now: Now) -> None:
-        if isinstance(event, TreeLoaded):
-            self._follow(self._revisions.loaded(event, self._ledger.target), now)
-        elif event.head == self._revisions.head:
-            self._revisions.failed()
-            self._lose(event, now)
+        if isinstance(event, FetchFailed):
+            if event.head == self._revisions.head and self._revisions.failed():
+                self._lose(event, now)
+            return
+        approved = self._ledger.get("approval", Approval)
+        verdict = self._revisions.loaded(event, self._ledger.target, approved)
+        self._follow(verdict, now)
+        if self._revisions.state is not HeadState.DOUBTED:
+            self._believe(now)
 
     def _looked(self, event: SourceSeen | SourceFailed, now: Now) -> None:
         self._looking = False
@@ -193,14 +203,18 @@ class Reconciler:
         if isinstance(event, SourceFailed):
             self._lose(event, now)
             return
-        self._failures = 0
-        self._answered_s = now.mono_s
         fetch_s = FETCH_FACTOR * self._settings().timeout_s
         verdict = self._revisions.seen(event.head, self._ledger.target, fetch_s)
-        doubted = any(isinstance(entry, SourceLost) for entry in verdict.entries)
-        if self._journal.source_lost is not None and not doubted:
-            self._write(now, SourceBack())
         self._follow(verdict, now)
+        if self._revisions.settled:
+            self._believe(now)
+
+    def _believe(self, now: Now) -> None:
+        """Subversion answered, and what it showed is here. A head that cannot be fetched is no answer."""
+        self._failures = 0
+        self._answered_s = now.mono_s
+        if self._journal.source_lost is not None:
+            self._write(now, SourceBack())
 
     def _lose(self, event: SourceFailed | FetchFailed, now: Now) -> None:
         self._failures += 1
@@ -226,14 +240,13 @@ class Reconciler:
 
     def _another_chance(self, before: Desired | None, now: Now) -> None:
         """A new wish for an object ends its back-off: what failed was the old one."""
-        target = self._revisions.target
-        if before is None or target is None or target.desired is None:
+        desired = self._desired()
+        if before is None or desired is None or not self._journal.backoff:
             return
-        by = f"r{target.head.revision}"
-        for vm in target.desired.vms.values():
-            uuid = vm.match.uuid
-            if uuid in self._journal.backoff and before.vms.get(vm.name) != vm:
-                self._write(now, Retried(object=f"vm/{vm.name}", subject=uuid, by=by))
+        by = f"r{self._in_force()}"
+        for name, subject in self._facts().subjects.items():
+            if subject in self._journal.backoff and _wish(before, name) != _wish(desired, name):
+                self._write(now, Retried(object=name, subject=subject, by=by))
 
     # --- looking at Subversion ------------------------------------------------------------------
 
@@ -244,7 +257,6 @@ class Reconciler:
     def _look(self, now: Now) -> None:
         source = self._settings()
         self._looking = True
-        self._look_s = None
         self._effects.append(Look(timeout_s=source.timeout_s))
         spread = source.jitter * (2.0 * self._random.random() - 1.0)
         self._look_s = now.mono_s + source.poll_s * (1.0 + spread)
@@ -284,7 +296,8 @@ class Reconciler:
             self._fresh = False
         self._drift = diff(desired, observed, self._ledger, self._journal, now)
         self._plan = self._planned(self._drift, desired, observed, now)
-        self._preview = self._previewed(observed, now)
+        self._planned_for = self._in_force()
+        self._proposed = self._propose(observed, now)
         if self._view.may_act(now.mono_s):
             self._emit(desired, now)
         self._notice(now)
@@ -297,13 +310,15 @@ class Reconciler:
         policy: RetryPolicy = desired.cluster.reconcile.retry
         for settled in list(settle(self._journal, observed, policy)):
             self._write(now, settled)
+        for node in sorted(found_open(self._journal, observed)):
+            self._write(now, FoundOpen(node=node))
         for entry in sight(adopt(desired, observed), self._journal, ours, now.mono_s):
             self._write(now, entry)
 
     def _planned(self, drift: Drift, desired: Desired, observed: Observed, now: Now) -> Plan:
         return plan(drift, desired, observed, self._view, self._ledger, self._journal, None, now)
 
-    def _previewed(self, observed: Observed, now: Now) -> Plan | None:
+    def _propose(self, observed: Observed, now: Now) -> Plan | None:
         """What the gated head would do, if it were approved."""
         candidate = self._revisions.candidate
         if candidate is None or candidate.desired is None:
@@ -341,9 +356,8 @@ class Reconciler:
             self._write(now, Cleared(object=key[0], reason=key[1]))
 
     def _prove(self, observed: Observed, now: Now) -> None:
-        target = self._revisions.target
-        assert target is not None
-        revision = target.head.revision
+        revision = self._in_force()
+        assert revision is not None
         quiet = self._plan.empty and not self._journal.in_flight and observed.complete
         if quiet:
             self._proof_s = observed.as_of_s
@@ -360,10 +374,14 @@ class Reconciler:
             now.mono_s + desired.cluster.reconcile.interval_s if desired is not None else None,
             self._plan.next_s,
             None if expiry is None else now.mono_s + expiry,
-            self._preview.next_s if self._preview is not None else None,
+            self._proposed.next_s if self._proposed is not None else None,
         ]
         known = [moment for moment in moments if moment is not None]
         return max(min(known), now.mono_s + STEP_INTERVAL_S) if known else None
+
+    def _in_force(self) -> int | None:
+        target = self._revisions.target
+        return target.head.revision if target is not None else None
 
     # --- small things ---------------------------------------------------------------------------
 
@@ -403,7 +421,9 @@ class Reconciler:
             observed=self._observed,
             lost=self._lost,
             drift=self._drift,
-            plan=self._plan if self._preview is None else self._preview,
+            plan=self._plan,
+            planned=self._planned_for,
+            proposed=self._proposed,
             proof_s=self._proof_s,
             looks=self._looks,
             answered_s=self._answered_s,
@@ -411,5 +431,7 @@ class Reconciler:
         )
 
 
-FETCH_FACTOR = 6.0
-"""An export may take so many times as long as a look."""
+def _wish(desired: Desired, name: str) -> VM | Node | None:
+    """What a tree says of the object of this name for people."""
+    kind, _, rest = name.partition("/")
+    return desired.vms.get(rest) if kind == "vm" else desired.nodes.get(rest)

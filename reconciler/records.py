@@ -167,6 +167,13 @@ class Retried(Entry, tag="retried", frozen=True, kw_only=True):
     by: str
 
 
+class FoundOpen(Entry, tag="found-open", frozen=True, kw_only=True):
+    """A node that we had closed was seen open with nothing of ours in flight: its boot, or somebody,
+    opened it, and we owe it nothing any more."""
+
+    node: str
+
+
 class Excepted(Entry, tag="exception", frozen=True, kw_only=True):
     """A fact about exceptions entered the ledger (freeze, drain, approval or their end)."""
 
@@ -192,6 +199,7 @@ AnyEntry = (
     | Noticed
     | Cleared
     | Retried
+    | FoundOpen
     | Excepted
 )
 

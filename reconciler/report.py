@@ -18,7 +18,7 @@ from reconciler.memory import room
 from reconciler.messages import PoolLost
 from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode
 from reconciler.placement import has_domain
-from reconciler.revisions import DOUBTS, HeadState, Revisions
+from reconciler.revisions import DOUBTS, HeadState, Revisions, summary
 from reconciler.status import (
     Condition,
     ExceptionStatus,
@@ -37,7 +37,11 @@ from schema.model import VM, Desired, Mode, Unmanaged, VmState
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a reconciler knows at one moment. `plan` is the gated head's where one waits."""
+    """All that a reconciler knows at one moment.
+
+    `plan` is that of the revision in force when it was made, `planned`; `proposed` is that of a head
+    that waits for approval.
+    """
 
     me: str
     version: str
@@ -50,6 +54,8 @@ class Facts:
     lost: PoolLost | None
     drift: Drift | None
     plan: Plan
+    planned: int | None
+    proposed: Plan | None
     proof_s: float | None
     looks: int
     answered_s: float | None
@@ -102,6 +108,8 @@ def report(facts: Facts, now: Now) -> Status:
         nodes=tuple(_nodes(facts)),
         vms=tuple(_vms(facts, now)),
         plan=facts.plan,
+        planned=facts.planned,
+        proposed=facts.proposed,
         in_flight=tuple(_flights(facts, now)),
         exceptions=tuple(_exceptions(facts, now)),
         unmanaged=tuple(_unmanaged(facts)),
@@ -125,10 +133,20 @@ def _verdict(facts: Facts, now: Now) -> Verdict:
         return Verdict.INVALID if rejected and not facts.stale(now) else Verdict.UNKNOWN
     if facts.revisions.state is HeadState.REJECTED:
         return Verdict.INVALID
-    if not facts.plan.empty or facts.journal.in_flight:
+    if not facts.plan.empty or facts.journal.in_flight or _behind(facts):
         return Verdict.DIFFERS
     complete = facts.observed is not None and facts.observed.complete
     return Verdict.CONVERGED if complete and facts.drift is not None else Verdict.UNKNOWN
+
+
+def _behind(facts: Facts) -> bool:
+    """Whether a revision is known that the plan is not of: in force by now, being fetched, or gated."""
+    revisions = facts.revisions
+    in_force = revisions.target.head.revision if revisions.target is not None else None
+    if facts.planned is not None and facts.planned != in_force:
+        return True
+    waiting = revisions.state in (HeadState.FETCHING, HeadState.NONE, HeadState.GATED)
+    return waiting and revisions.head is not None and revisions.head.revision != in_force
 
 
 def _condition(facts: Facts, verdict: Verdict, now: Now) -> tuple[Condition, str, str]:
@@ -151,6 +169,10 @@ def _condition(facts: Facts, verdict: Verdict, now: Now) -> tuple[Condition, str
     if facts.plan.blocked:
         first = facts.plan.blocked[0]
         return Condition.DEGRADED, first.reason, f"{first.object}: {first.message}"
+    if facts.revisions.state is HeadState.GATED and facts.plan.empty:
+        head = facts.revisions.head
+        message = f"r{head.revision} waits for cxm apply" if head is not None else ""
+        return Condition.READY, "Gated", message
     if verdict is Verdict.DIFFERS:
         return Condition.PROGRESSING, "Converging", ""
     strangers = [vm.name for vm in _unmanaged(facts)] if _alarms(facts) else []
@@ -253,17 +275,13 @@ def _revision(facts: Facts) -> RevisionStatus:
         converged=converged[0] if converged is not None else None,
         state=state,
         author=shown.author if shown is not None else None,
-        summary=_first_line(shown.message) if shown is not None else "",
+        summary=summary(shown.message) if shown is not None else "",
         target_author=target.head.author if target is not None else None,
-        target_summary=_first_line(target.head.message) if target is not None else "",
+        target_summary=summary(target.head.message) if target is not None else "",
         reason=revisions.reason,
         message=revisions.message,
         errors=revisions.errors,
     )
-
-
-def _first_line(message: str) -> str:
-    return message.strip().partition("\n")[0].strip()
 
 
 def _source(facts: Facts, now: Now) -> SourceStatus:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from membership.ledger import Target
+from membership.ledger import Approval, Target
 from reconciler.messages import Fetch, Head, Keep, TreeLoaded
 from reconciler.records import AnyEntry, HeadSeen, Rejected, SourceLost, Targeted
 from schema.consent import changes, missing_consent, trailers
@@ -112,11 +112,12 @@ class Revisions:
         fresh = self.head is None or head.revision != self.head.revision
         self._go(HeadEvent.SEEN)
         self.head = head
+        since = self.target.head.revision if self.target is not None else 0
         entry = HeadSeen(
             revision=head.revision, author=head.author or "", summary=summary(head.message)
         )
         entries: tuple[AnyEntry, ...] = (entry,) if fresh else ()
-        return Verdict(entries=entries, fetch=Fetch(head=head, timeout_s=timeout_s))
+        return Verdict(entries=entries, fetch=Fetch(head=head, since=since, timeout_s=timeout_s))
 
     def _known(self, head: Head) -> bool:
         """Whether this head was already fetched, or is being."""
@@ -128,13 +129,18 @@ class Revisions:
             head.revision,
         )
 
-    def failed(self) -> None:
-        """The head could not be fetched: the next look begins anew."""
-        self._go(HeadEvent.FAILED)
+    @property
+    def settled(self) -> bool:
+        """Whether the head that Subversion shows is here, accepted or not."""
+        return self.state in (HeadState.TARGET, HeadState.GATED, HeadState.REJECTED)
+
+    def failed(self) -> bool:
+        """The head could not be fetched: the next look begins anew. False if none was being fetched."""
+        return self._go(HeadEvent.FAILED)
 
     # --- its tree was loaded -------------------------------------------------------------------
 
-    def loaded(self, tree: TreeLoaded, agreed: Target | None) -> Verdict:
+    def loaded(self, tree: TreeLoaded, agreed: Target | None, approved: Approval | None) -> Verdict:
         """The tree of a head came. One that was superseded meanwhile is dropped."""
         if self.state is not HeadState.FETCHING or self.head is None:
             return NOTHING
@@ -148,7 +154,7 @@ class Revisions:
             return self._reject(tree, *refusal)
         assert tree.desired is not None
         self.errors, self.reason, self.message = (), "", ""
-        if self._gate(tree) and not _same_revision(tree.head, agreed):
+        if self._gate(tree) and same is None and not _approves(approved, tree):
             self._go(HeadEvent.NEEDS_APPROVAL)
             self.candidate = tree
             return NOTHING
@@ -177,14 +183,15 @@ class Revisions:
                 "WrongCluster",
                 f"the tree is of cluster {desired.cluster.id}, this node of {self._cluster_id}",
             )
-        return self._unconsented(desired, tree.head.message)
+        return self._unconsented(desired, tree.messages or (tree.head.message,))
 
-    def _unconsented(self, desired: Desired, message: str) -> tuple[str, str] | None:
+    def _unconsented(self, desired: Desired, messages: tuple[str, ...]) -> tuple[str, str] | None:
+        """Consent counts in any revision since the one in force: two commits may come as one head."""
         old = self.target.desired if self.target is not None else None
         if old is None:
             return None
         limits = (old.cluster.limits, desired.cluster.limits)
-        missing = missing_consent(changes(old, desired), limits, message)
+        missing = missing_consent(changes(old, desired), limits, "\n".join(messages))
         if not missing:
             return None
         lines = "; ".join(f"{item.reason}: {item.trailer_line}" for item in missing)
@@ -225,6 +232,14 @@ class Revisions:
         )
         keep = Keep(revision=head.revision, digest=tree.digest)
         return Verdict(entries=(entry,), keep=keep, target=_target(tree))
+
+
+def _approves(approval: Approval | None, tree: TreeLoaded) -> bool:
+    """An approval outlives the daemon that took it: it may have been killed before it acted on it."""
+    return approval is not None and (approval.revision, approval.digest) == (
+        tree.head.revision,
+        tree.digest,
+    )
 
 
 def _target(tree: TreeLoaded) -> Target:

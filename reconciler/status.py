@@ -173,6 +173,10 @@ class Status(Frozen, frozen=True, kw_only=True):
     nodes: tuple[NodeStatus, ...] = ()
     vms: tuple[VmStatus, ...] = ()
     plan: Plan = Plan()
+    planned: int | None = None
+    """The revision that `plan` is of. It follows a new target within a second."""
+    proposed: Plan | None = None
+    """What the head that waits for approval would do; None where none waits."""
     in_flight: tuple[FlightStatus, ...] = ()
     exceptions: tuple[ExceptionStatus, ...] = ()
     unmanaged: tuple[UnmanagedVm, ...] = ()

@@ -6,7 +6,9 @@ so a daemon that was killed in between goes on where the pool stands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from msgspec.structs import replace as with_fields
 
 from reconciler.actions import (
     AddTag,
@@ -39,7 +41,10 @@ from schema.model import VM, Node
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next call, and the node (by name) on which it puts the VM, where it does."""
+    """The next call, and the node (by name) on which it puts the VM, where it does.
+
+    `size`: bytes that the VM will take there beyond those that it takes there now.
+    """
 
     call: Call
     node: str | None = None
@@ -118,24 +123,32 @@ def _only_there(wanted: Wanted, name: str | None, board: Board) -> Choice:
 
 def _migrate(change: VmChange, board: Board, network: str | None) -> Step | Blocked:
     real = change.real
+    if real.power is PowerState.PAUSED:
+        message = f"{change.message}; it is paused, and a paused VM cannot move"
+        return blocked(change, "Paused", message, "unpause it")
     size = need(real)
     wanted = Wanted(vm=change.vm, real=real, size=size, vcpus=real.vcpus_max, live=True)
     choice = board.choose(wanted)
     if choice.node is None:
-        ejected = _eject(change, choice)
+        ejected = _eject(wanted, board)
         return nowhere(change, choice, size) if ejected is None else Step(ejected)
     target = board.adoption.node_uuids[choice.node.name]
     return Step(PoolMigrate(vm=real.uuid, node=target, network=network), choice.node.name, size)
 
 
-def _eject(change: VmChange, choice: Choice) -> Call | None:
-    """A disc from a drive that reaches no other node pins the VM; taking it out is allowed if told so."""
-    if not change.vm.eject_media:
+def _eject(wanted: Wanted, board: Board) -> Call | None:
+    """Where nothing but a disc pins a VM to its node, taking it out is allowed if the tree says so."""
+    real = wanted.real
+    discs = [disk for disk in real.disks if disk.kind == "CD" and disk.sr is not None]
+    if not wanted.vm.eject_media or not discs:
         return None
-    if not any(rejection.reason == "StorageNotAttached" for rejection in choice.rejected):
+    disks = tuple(disk for disk in real.disks if disk not in discs)
+    choice = board.choose(replace(wanted, real=with_fields(real, disks=disks)))
+    if choice.node is None:
         return None
-    drives = (disk for disk in change.real.disks if disk.kind == "CD" and disk.vdi is not None)
-    return next((EjectMedia(vm=change.real.uuid, vbd=disk.vbd) for disk in drives), None)
+    srs = board.observed.nodes[board.adoption.node_uuids[choice.node.name]].srs
+    pinning = (disc for disc in discs if disc.sr not in srs)
+    return next((EjectMedia(vm=real.uuid, vbd=disc.vbd) for disc in pinning), None)
 
 
 def _restart(change: VmChange, board: Board, owed: OwnStop | None) -> Step | Blocked:
@@ -146,13 +159,26 @@ def _restart(change: VmChange, board: Board, owed: OwnStop | None) -> Step | Blo
         return Step(_set_size(change.vm, real))
     if change.reason == "DrainShutdown":
         return Step(_down(real), board.adoption.node_name(real.node))
-    size = need_after(real, _memory(change.vm), _vcpus(change.vm))
+    size = size_after(change)
     vcpus = _vcpus(change.vm) or real.vcpus_max
     wanted = Wanted(vm=change.vm, real=real, size=size, vcpus=vcpus, leaving=real.node)
     choice = board.choose(wanted)
     if choice.node is None:
         return nowhere(change, choice, size)
-    return Step(_down(real), choice.node.name)
+    uuid = board.adoption.node_uuids[choice.node.name]
+    return Step(_down(real), choice.node.name, growth(change, uuid))
+
+
+def size_after(change: VmChange) -> int:
+    """Bytes that the VM will need once it has the size that the tree says."""
+    return need_after(change.real, _memory(change.vm), _vcpus(change.vm))
+
+
+def growth(change: VmChange, uuid: str) -> int:
+    """What of `size_after` comes on top of what the VM takes on this host now. What it gives up is not
+    counted: it is free only once the pool shows it."""
+    now = need(change.real) if change.real.node == uuid else 0
+    return max(0, size_after(change) - now)
 
 
 def _memory(vm: VM) -> int | None:
@@ -233,10 +259,14 @@ def _unless_blocked(change: VmChange, step: Step | Blocked) -> Step | Blocked:
     """Whoever set blocked_operations on the VM meant it."""
     if isinstance(step, Blocked):
         return step
-    operation = _BLOCKABLE.get(type(step.call))
-    if operation is None or operation not in change.real.blocked_operations:
+    operations = [_BLOCKABLE.get(type(step.call))]
+    if change.verb is Verb.RESTART:
+        operations.append("start_on")  # or it would stay down for good
+    forbidden = change.real.blocked_operations
+    operation = next((name for name in operations if name is not None and name in forbidden), None)
+    if operation is None:
         return step
-    code = change.real.blocked_operations[operation]
+    code = forbidden[operation]
     return blocked(
         change,
         "OperationBlocked",

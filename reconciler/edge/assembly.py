@@ -112,4 +112,6 @@ def _on_our_clock(seen: PoolObserved | PoolLost, clock: DaemonClock) -> PoolObse
     if isinstance(seen, PoolLost):
         return seen
     as_of_s = clock.from_loop(seen.observed.as_of_s)
-    return PoolObserved(observed=replace(seen.observed, as_of_s=as_of_s))
+    steady_s = clock.from_loop(seen.observed.steady_since_s)
+    observed = replace(seen.observed, as_of_s=as_of_s, steady_since_s=steady_s)
+    return PoolObserved(observed=observed)

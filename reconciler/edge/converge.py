@@ -93,8 +93,8 @@ class Converge:
                 self._post(await self._performed(effect))
             case Look(timeout_s=timeout_s):
                 self._post(await self._source.look(timeout_s))
-            case Fetch(head=head, timeout_s=timeout_s):
-                self._post(await self._source.fetch(head, timeout_s))
+            case Fetch(head=head, since=since, timeout_s=timeout_s):
+                self._post(await self._source.fetch(head, since, timeout_s))
 
     async def _performed(self, effect: Perform) -> CallReturned:
         """The pool keeps the deadline itself; this one is for the day on which it does not."""

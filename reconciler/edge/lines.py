@@ -1,9 +1,12 @@
 """Append-only files of JSON lines, each with its checksum: what the journal and the ledger rest on.
 
 A line is a JSON object whose last member is `crc`, the CRC-32 (eight hexadecimal digits) of all bytes
-of the line before it. A line without end, or with bytes that were never written (a crash leaves
-zeros), can only be the last one: nobody was told that it is durable, so it is cut off. Anything else
-that does not fit is damage, and damage is never guessed around.
+of the line before it. What is appended at once is one thing: every line of it but the last has `and`
+in place of `crc`, which says that more belongs to it. A line without end, or with bytes that were
+never written (a crash leaves zeros), can only be the last one: nobody was told that it is durable, so
+it is cut off, together with the lines before it whose `and` leads to it. Half of a step would be
+worse than none: a call settled whose effect was not noted down is a change by somebody unknown.
+Anything else that does not fit is damage, and damage is never guessed around.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from pathlib import Path
 from schema.model import Frozen
 
 _SEAL = b',"crc":"'
+_SEAL_OF_MORE = b',"and":"'
 _SEALED = len(_SEAL) + 8 + len(b'"}')
 
 
@@ -40,18 +44,22 @@ class Read(Frozen, frozen=True, kw_only=True):
     torn: int = 0
 
 
-def seal(payload: bytes) -> bytes:
-    """The line of a JSON object that has at least one member."""
+def seal(payload: bytes, *, more: bool = False) -> bytes:
+    """The line of a JSON object that has at least one member. `more`: the next line belongs to it."""
     body = payload[:-1]
-    return b'%s%s%08x"}\n' % (body, _SEAL, zlib.crc32(body))
+    return b'%s%s%08x"}\n' % (body, _SEAL_OF_MORE if more else _SEAL, zlib.crc32(body))
 
 
 def unseal(line: bytes) -> bytes | None:
     """The object of a line (without its line feed); None where the checksum does not fit."""
     body, mark = line[:-_SEALED], line[-_SEALED:]
-    if not body or mark != b'%s%08x"}' % (_SEAL, zlib.crc32(body)):
+    if not body or mark[: len(_SEAL)] not in (_SEAL, _SEAL_OF_MORE):
         return None
-    return body + b"}"
+    return body + b"}" if mark[len(_SEAL) :] == b'%08x"}' % zlib.crc32(body) else None
+
+
+def _says_more(line: bytes) -> bool:
+    return line[-_SEALED - 1 :].startswith(_SEAL_OF_MORE)
 
 
 def read(path: Path) -> Read:
@@ -61,7 +69,7 @@ def read(path: Path) -> Read:
     except FileNotFoundError:
         return Read()
     good: list[bytes] = []
-    size = 0
+    whole = size = end = 0
     lines = _split(content)
     for number, line in enumerate(lines, start=1):
         payload = unseal(line[:-1]) if line.endswith(b"\n") else None
@@ -70,8 +78,10 @@ def read(path: Path) -> Read:
                 break
             raise DamagedFile(path, number, "the checksum does not fit the line")
         good.append(payload)
-        size += len(line)
-    return Read(payloads=tuple(good), size=size, torn=len(content) - size)
+        end += len(line)
+        if not _says_more(line):
+            whole, size = len(good), end
+    return Read(payloads=tuple(good[:whole]), size=size, torn=len(content) - size)
 
 
 def _split(content: bytes) -> list[bytes]:
@@ -94,11 +104,13 @@ class LineFile:
             sync_folder(path.parent)
 
     def append(self, payloads: Iterable[bytes]) -> None:
-        """Durable when it returns. After an OSError the file must not be used any more:
+        """All durable when it returns; after a crash all there, or none. After an OSError the file
+        must not be used any more:
 
         what a failed fsync left behind is not known, and asking again would hide it.
         """
-        data = b"".join(seal(payload) for payload in payloads)
+        *earlier, last = payloads
+        data = b"".join(seal(payload, more=True) for payload in earlier) + seal(last)
         _write(self._file, data)
         os.fdatasync(self._file)
         self.size += len(data)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from reconciler.edge.revisions import Origin, RevisionStore, UnreadableTree, read_tree
 from reconciler.edge.subversion import SourceError, Subversion
 from reconciler.edge.subversion_failures import BROKEN, UNREACHABLE
@@ -36,14 +38,15 @@ class SubversionSource:
         except SourceError as error:
             return SourceFailed(reason=error.reason, message=error.message)
 
-    async def fetch(self, head: Head, timeout_s: float) -> TreeLoaded | FetchFailed:
+    async def fetch(self, head: Head, since: int, timeout_s: float) -> TreeLoaded | FetchFailed:
         """`timeout_s` bounds what Subversion takes, not the reading of the tree."""
         into = self._store.incoming()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._subversion.export(self._url, head.revision, into, timeout_s)
-                authors = await self._subversion.authors(self._url, head.revision, timeout_s)
-            return await asyncio.to_thread(self._admitted, into, Origin(head=head, authors=authors))
+                found = await self._subversion.authors(self._url, head.revision, timeout_s, since)
+            origin = Origin(head=head, authors=found.files)
+            return await asyncio.to_thread(self._admitted, into, origin, found.messages)
         except SourceError as error:
             return FetchFailed(head=head, reason=error.reason, message=error.message)
         except TimeoutError:
@@ -77,10 +80,10 @@ class SubversionSource:
             )
         return loaded
 
-    def _admitted(self, into: Path, origin: Origin) -> TreeLoaded:
+    def _admitted(self, into: Path, origin: Origin, messages: tuple[str, ...]) -> TreeLoaded:
         loaded = self._loaded(origin, read_tree(into))
         self._store.admit(into, loaded.digest, origin)
-        return loaded
+        return replace(loaded, messages=messages)
 
     def _loaded(self, origin: Origin, files: Mapping[str, bytes]) -> TreeLoaded:
         read = tree.load(files, self._cache)

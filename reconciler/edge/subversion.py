@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -28,7 +28,7 @@ from reconciler.edge.subversion_wire import (
     HeadFound,
     Request,
 )
-from reconciler.messages import Authorship, Head
+from reconciler.messages import Head
 
 LONGEST_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer: about 400,000 files in `authors`."""
@@ -75,12 +75,15 @@ class Subversion:
         if not isinstance(answer, Exported):
             raise _broken(answer)
 
-    async def authors(self, url: str, revision: int, timeout_s: float) -> Mapping[str, Authorship]:
-        """Who last changed each file of that tree, by path below `url`."""
-        answer = await self._ask(AskAuthors(url=url, revision=revision), timeout_s)
+    async def authors(
+        self, url: str, revision: int, timeout_s: float, since: int = 0
+    ) -> AuthorsFound:
+        """Who last changed each file of that tree, by path below `url`, and the log after `since`."""
+        ask = AskAuthors(url=url, revision=revision, since=since)
+        answer = await self._ask(ask, timeout_s)
         if not isinstance(answer, AuthorsFound):
             raise _broken(answer)
-        return answer.files
+        return answer
 
     async def close(self) -> None:
         """End the child. A later request starts another."""

@@ -151,30 +151,31 @@ class Subversion:
         rows = self._client.list(ask.url, revision=at, peg_revision=self._latest(), recurse=True)
         root = rows[0][0]["repos_path"].rstrip("/") + "/"
         files = [row[0] for row in rows if row[0]["kind"] == self._svn.node_kind.file]
-        summaries = self._summaries(ask, {entry["created_rev"].number for entry in files})
+        changed = {entry["created_rev"].number for entry in files}
+        log = self._log(ask, min(changed | {ask.since + 1, ask.revision}))
         return AuthorsFound(
             files={
                 entry["repos_path"].removeprefix(root): Authorship(
                     revision=entry["created_rev"].number,
                     author=entry["last_author"] or None,
-                    summary=summaries.get(entry["created_rev"].number, ""),
+                    summary=_first_line(log.get(entry["created_rev"].number, "")),
                 )
                 for entry in files
-            }
+            },
+            messages=tuple(text for number, text in log.items() if number > ask.since),
         )
 
-    def _summaries(self, ask: AskAuthors, revisions: set[int]) -> dict[int, str]:
-        if not revisions:
-            return {}
+    def _log(self, ask: AskAuthors, oldest: int) -> dict[int, str]:
+        """The messages of the revisions that touched the tree, newest first."""
         entries = self._client.log(
             ask.url,
             revision_start=self._at(ask.revision),
-            revision_end=self._at(min(revisions)),
+            revision_end=self._at(oldest),
             peg_revision=self._latest(),
             strict_node_history=False,
             limit=MESSAGES_READ,
         )
-        return {entry["revision"].number: _first_line(_text(entry)) for entry in entries}
+        return {entry["revision"].number: _text(entry) for entry in entries}
 
     def answer(self, request: Request) -> Answer:
         self.login.asked = 0

@@ -42,10 +42,11 @@ class AskExport(Frozen, tag_field="op", tag="export", frozen=True, kw_only=True)
 
 
 class AskAuthors(Frozen, tag_field="op", tag="authors", frozen=True, kw_only=True):
-    """Who last changed each file of the tree at `revision`."""
+    """Who last changed each file of the tree at `revision`, and what was said since `since`."""
 
     url: str
     revision: int
+    since: int
 
 
 Request = AskHead | AskExport | AskAuthors
@@ -60,9 +61,11 @@ class Exported(Frozen, tag_field="answer", tag="exported", frozen=True, kw_only=
 
 
 class AuthorsFound(Frozen, tag_field="answer", tag="authors", frozen=True, kw_only=True):
-    """`files` by their path below the tree's root."""
+    """`files` by their path below the tree's root. `messages`: the log of every revision after
+    `since`, newest first, as far back as is read."""
 
     files: Mapping[str, Authorship]
+    messages: tuple[str, ...] = ()
 
 
 class Failed(Frozen, tag_field="answer", tag="failed", frozen=True, kw_only=True):

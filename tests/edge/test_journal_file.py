@@ -109,7 +109,8 @@ def test_one_fsync_for_the_records_of_a_step(
 @pytest.mark.parametrize("cut", [1, 2, 10, 60])
 def test_a_torn_tail_is_cut_off_and_told(tmp_path: Path, cut: int) -> None:
     first = journal(tmp_path)
-    first.append([record(1), record(2)])
+    first.append([record(1)])
+    first.append([record(2)])
     first.close()
     path = content(tmp_path)
     whole = path.read_bytes()
@@ -123,16 +124,19 @@ def test_a_torn_tail_is_cut_off_and_told(tmp_path: Path, cut: int) -> None:
 
 
 def test_every_prefix_of_a_file_opens(tmp_path: Path) -> None:
-    """A crash may leave any length; what was durable before the cut is all there."""
+    """A crash may leave any length: what was durable before the cut is all there, and of what was
+    appended at once either all or nothing."""
     source = tmp_path / "whole"
     first = journal(source)
-    first.append([record(1), record(2)])
+    first.append([record(1)])
+    first.append([record(2), record(3)])
     whole = content(source).read_bytes()
     ends = [n for n in range(len(whole) + 1) if whole[:n].endswith(b"\n")]
     for length in range(len(whole) + 1):
         path = tmp_path / f"cut-{length}.jsonl"
         path.write_bytes(whole[:length])
-        assert len(lines.read(path).payloads) == sum(end <= length for end in ends)
+        whole_lines = sum(end <= length for end in ends)
+        assert len(lines.read(path).payloads) == (1 if whole_lines == 2 else whole_lines)
 
 
 def test_blocks_that_were_never_written_are_a_torn_tail(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.edge import revisions
 from reconciler.edge.revisions import Origin, RevisionStore, UnreadableTree, read_tree
@@ -48,7 +49,7 @@ async def head_of(source: SubversionSource) -> Head:
 
 
 async def fetched(source: SubversionSource) -> TreeLoaded:
-    loaded = await source.fetch(await head_of(source), 10)
+    loaded = await source.fetch(await head_of(source), 0, 10)
     assert isinstance(loaded, TreeLoaded)
     return loaded
 
@@ -65,7 +66,8 @@ async def test_a_tree_is_fetched_validated_and_kept(
     target = tmp_path / "state/target"
     assert str(target.readlink()) == f"revisions/{revision}-{loaded.digest}"
     assert (target / "vms/web1.yaml").read_bytes() == (SAMPLE / "vms/web1.yaml").read_bytes()
-    assert source_of("file:///gone", tmp_path / "state").load_kept() == loaded
+    assert source_of("file:///gone", tmp_path / "state").load_kept() == replace(loaded, messages=())
+    assert loaded.messages == ("the tree",)
 
 
 async def test_authors_of_each_object(repository: Repository, source: SubversionSource) -> None:
@@ -117,7 +119,7 @@ async def test_a_fetch_that_fails_names_its_head(
     repository.committed("the tree", sample())
     head = await head_of(source)
     shutil.rmtree(repository.path)
-    failed = await source.fetch(head, 10)
+    failed = await source.fetch(head, 0, 10)
     assert isinstance(failed, FetchFailed)
     assert (failed.head, failed.reason) == (head, "missing")
     assert list((tmp_path / "state/revisions").iterdir()) == []
@@ -144,7 +146,7 @@ async def test_the_loop_lives_while_a_large_tree_is_read(
             worst = max(worst, time.monotonic() - before)
 
     watching = asyncio.create_task(watch())
-    await source.fetch(head, 30)
+    await source.fetch(head, 0, 30)
     watching.cancel()
     assert worst < 0.5
 

@@ -79,9 +79,9 @@ class World:
         self._note("look")
         return SourceSeen(head=HEAD)
 
-    async def fetch(self, head: Head, timeout_s: float) -> TreeLoaded | FetchFailed:
+    async def fetch(self, head: Head, since: int, timeout_s: float) -> TreeLoaded | FetchFailed:
         del timeout_s
-        self._note(f"fetch {head.revision}")
+        self._note(f"fetch {head.revision} since {since}")
         return FetchFailed(head=head, reason="missing", message="gone")
 
     def keep(self, revision: int, digest: str) -> None:
@@ -148,7 +148,11 @@ async def test_effects_keep_their_order_and_share_a_sync() -> None:
 
 
 async def test_results_come_back_as_events() -> None:
-    effects: list[Effect] = [perform("t"), Look(timeout_s=1.0), Fetch(head=HEAD, timeout_s=1.0)]
+    effects: list[Effect] = [
+        perform("t"),
+        Look(timeout_s=1.0),
+        Fetch(head=HEAD, since=0, timeout_s=1.0),
+    ]
     assert await carried_out(World(), effects) == [
         CallReturned(txn="t", answer=Done()),
         SourceSeen(head=HEAD),

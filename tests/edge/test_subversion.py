@@ -237,7 +237,7 @@ async def test_a_repository_of_which_only_our_folder_may_be_read(
     head = await subversion.head(url, 10)
     await subversion.export(url, head.revision, tmp_path / "out", 10)
     assert (head.revision, head.message) == (revision, "ours")
-    authors = await subversion.authors(url, revision, 10)
+    authors = (await subversion.authors(url, revision, 10)).files
     assert [authors[path].summary for path in sorted(authors)] == ["", "ours"]
     assert (await failure(subversion, f"{served}/secret")).reason == "refused"
 
@@ -268,7 +268,9 @@ async def test_authors_name_the_last_change_of_each_file(
     repository.committed("tree", TREE)
     repository.committed("web1 grows\n\nticket 812", {"lyon/vms/web1.yaml": "b: 3\n"})
     repository.committed("later", {"lyon/vms/web1.yaml": "b: 4\n"})
-    authors = await opened().authors(f"{repository.url}/lyon", 2, 10)
+    found = await opened().authors(f"{repository.url}/lyon", 2, 10, since=1)
+    assert found.messages == ("web1 grows\n\nticket 812",)
+    authors = found.files
     assert {path: (t.revision, t.summary) for path, t in authors.items()} == {
         "cluster.yaml": (1, "tree"),
         "vms/web1.yaml": (2, "web1 grows"),
