@@ -72,7 +72,7 @@ class Stage:
     """One daemon's core. Every event comes two seconds after the one before, unless told otherwise."""
 
     view: View = field(default_factory=lambda: single(ME, 1))
-    ledger: Ledger = Ledger()
+    ledger: Ledger = field(default_factory=Ledger)
     records: list[Record] = field(default_factory=list)
     kept: TreeLoaded | None = None
     now_s: float = MONO_S

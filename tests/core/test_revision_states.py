@@ -9,8 +9,8 @@ from reconciler.messages import Fetch, FetchFailed, Keep, Share, SourceFailed, S
 from reconciler.records import HeadSeen, Rejected, SourceBack, SourceLost, Targeted
 from reconciler.revisions import TABLE, HeadEvent, HeadState, Revisions, summary, trusted
 from schema.errors import ConfigError
-from tests.core.stage import Stage, desired, digest, head, identity, loaded
-from tests.plan.expansion import REPOSITORY
+from tests.core.stage import Stage, desired, digest, head, loaded
+from tests.plan.expansion import REPOSITORY, identity
 
 CLUSTER = identity("cluster", "test")
 TREE = desired(vms={"web1": {}, "web2": {}, "web3": {}})
@@ -117,13 +117,15 @@ def gated(*, head_revision: int = 8) -> Revisions:
 
 def test_in_gated_mode_a_head_waits_for_approval() -> None:
     fresh = gated()
-    assert fresh.state is HeadState.GATED
+    assert fresh.state.value == "gated"
     assert fresh.candidate == loaded(8, GATED)
     assert fresh.target == loaded(7, GATED)
     verdict = fresh.approve(8, AGREED)
     assert verdict.target is not None
     assert verdict.target.revision == 8
-    assert (fresh.state, fresh.candidate) == (HeadState.TARGET, None)
+    settled, waiting = fresh.state, fresh.candidate
+    assert settled is HeadState.TARGET
+    assert waiting is None
 
 
 def test_only_the_revision_that_waits_can_be_approved() -> None:
@@ -279,7 +281,7 @@ def test_a_doubt_is_journalled_once_and_so_is_its_end() -> None:
     assert stage.status.revision.target == 7
     stage.tell(SourceSeen(head=head(7)))
     assert not [e for e in stage.entries if isinstance(e, SourceBack)], "it was only seen so far"
-    stage.commit(7, TREE)
+    stage.tell(loaded(7, TREE))
     assert len([e for e in stage.entries if isinstance(e, SourceBack)]) == 1
 
 

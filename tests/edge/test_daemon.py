@@ -186,7 +186,7 @@ def test_a_commit_becomes_true_and_a_kill_changes_nothing(
     until(lambda: daemon.status().revision.head == revision)
     assert time.monotonic() - committed < 5
     # The call has reached the pool: its task is to be seen.
-    until(lambda: [f for f in daemon.status().in_flight if f.progress is not None], 10)
+    until(lambda: any(f.progress is not None for f in daemon.status().in_flight), 10)
     daemon.end(signal.SIGKILL)
     daemon.start()
     until(lambda: at(daemon, revision), 60)

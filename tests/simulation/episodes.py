@@ -1,0 +1,189 @@
+"""Episodes: trouble from a seed, then everything heals and the daemon has to converge in time.
+
+`python -m tests.simulation.episodes --seeds N` runs fresh seeds and ends with one line of figures;
+`--seed S` runs that one and tells what it found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from reconciler.messages import AskRetry
+from simulator.clock import run_virtual
+from tests.simulation.checkers import OURS, needless_refusals
+from tests.simulation.crashes import memory_disk
+from tests.simulation.estate import VM_HOMES, Wish, as_it_is, unfulfilled
+from tests.simulation.site import Site
+from tests.simulation.trouble import Trouble, within_reach
+
+EPISODES = 3
+"""In each run, in the same world and with the same memory."""
+
+TROUBLE_S = (40.0, 300.0)
+BOUND_S = 1200.0
+"""After everything healed. A call that nobody answers any more may take long to be given up."""
+
+QUIET_S = 90.0
+SEEDS = Path(__file__).with_name("seeds")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`trace`: the pool's log and the journal, as text; `hours` are simulated ones."""
+
+    seed: int
+    episodes: int
+    hours: float
+    violations: tuple[str, ...]
+    trace: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(f"seed {self.seed}: {violation}" for violation in self.violations)
+
+
+def run(seed: int, episodes: int = EPISODES) -> Outcome:
+    """All episodes of one seed, until the first violation."""
+    with tempfile.TemporaryDirectory(dir=memory_disk()) as folder:
+        return run_virtual(_run(seed, episodes, Path(folder)))
+
+
+async def _run(seed: int, episodes: int, folder: Path) -> Outcome:
+    site = Site(seed, folder)
+    chance = random.Random(seed)
+    trouble = Trouble(site, chance)
+    site.commit(as_it_is(), "as it is")
+    site.start()
+    service = asyncio.create_task(site.live_on())
+    done = 0
+    while done < episodes and not site.scene.violations:
+        await _episode(site, trouble, chance)
+        done += 1
+    service.cancel()
+    await site.kill()
+    hours = asyncio.get_running_loop().time() / 3600
+    return Outcome(seed, done, hours, tuple(site.scene.violations), trace(site))
+
+
+async def _episode(site: Site, trouble: Trouble, chance: random.Random) -> None:
+    length_s = chance.uniform(*TROUBLE_S)
+    pauses = sorted(chance.uniform(0, length_s) for _ in range(chance.randint(3, 12)))
+    before_s = 0.0
+    for at_s in pauses:
+        await asyncio.sleep(at_s - before_s)
+        before_s = at_s
+        await trouble.happen()
+    await trouble.end()
+    await _healed(site, trouble)
+
+
+async def _healed(site: Site, trouble: Trouble) -> None:
+    """Nothing disturbs any more: it converges, rightly, and then keeps its hands off."""
+    trouble.wish = within_reach(site, trouble.wish)
+    revision = site.commit(trouble.wish, "as it is to be")
+    await site.ping()
+    late = await _patient(site, revision)
+    if late:
+        site.scene.blame(f"r{revision} did not converge within {BOUND_S:.0f} s: {late}")
+        return
+    _blame(site, unfulfilled(site.world, trouble.wish))
+    _blame(site, needless_refusals(site.scene))
+    await _quiet(site, trouble.wish, revision)
+
+
+async def _patient(site: Site, revision: int) -> str:
+    """Wait, and play the operator who reads what is blocked and asks for another try."""
+    late = await site.converged(revision, BOUND_S / 4)
+    for _ in range(3):
+        if not late:
+            break
+        await site.ask(AskRetry(objects=tuple(f"vm/{name}" for name in VM_HOMES), by="alice"))
+        late = await site.converged(revision, BOUND_S / 4)
+    return late
+
+
+async def _quiet(site: Site, wish: Wish, revision: int) -> None:
+    calls = len(_ours(site))
+    await asyncio.sleep(QUIET_S)
+    _blame(site, (f"in a quiet world: {call}" for call in _ours(site)[calls:]))
+    late = await site.converged(revision, 1.0)
+    _blame(site, [f"did not stay converged: {late}"] if late else [])
+    _blame(site, unfulfilled(site.world, wish))
+
+
+def _blame(site: Site, faults: Iterable[str]) -> None:
+    for fault in faults:
+        site.scene.blame(fault)
+
+
+def _ours(site: Site) -> Sequence[str]:
+    return [
+        f"{entry.method} of {entry.name}"
+        for entry in site.world.log
+        if entry.originator.startswith(OURS) and entry.cls != "task"
+    ]
+
+
+def trace(site: Site) -> tuple[str, ...]:
+    """Everything that happened, in an order that a second run must repeat."""
+    calls = [
+        f"{e.time:.6f} {e.host} {e.originator} {e.method} {e.cls}/{e.name} {e.outcome}"
+        for e in site.world.log
+    ]
+    return (*calls, *(msgspec.json.encode(record).decode() for record in site.records))
+
+
+def saved() -> list[int]:
+    """Seeds that once found something, kept for ever."""
+    return sorted(int(path.stem) for path in SEEDS.glob("*.txt"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="episodes", description="Random faults in virtual time.")
+    parser.add_argument("--seeds", type=int, default=100, help="how many fresh seeds")
+    parser.add_argument("--first", type=int, default=1_000, help="the first of them")
+    parser.add_argument("--seed", type=int, help="this one alone, with its trace")
+    options = parser.parse_args(arguments)
+    if options.seed is not None:
+        return _one(options.seed)
+    began_s = time.monotonic()
+    seeds = [*saved(), *range(options.first, options.first + options.seeds)]
+    outcomes = [_told(run(seed)) for seed in seeds]
+    sys.stdout.write(figures(outcomes, time.monotonic() - began_s) + "\n")
+    return 1 if any(outcome.violations for outcome in outcomes) else 0
+
+
+def _one(seed: int) -> int:
+    outcome = run(seed)
+    sys.stdout.write("\n".join((*outcome.trace, str(outcome))) + "\n")
+    return 1 if outcome.violations else 0
+
+
+def _told(outcome: Outcome) -> Outcome:
+    if outcome.violations:
+        sys.stdout.write(f"{outcome}\n")
+    return outcome
+
+
+def figures(outcomes: Sequence[Outcome], took_s: float) -> str:
+    """The one line."""
+    episodes = sum(outcome.episodes for outcome in outcomes)
+    hours = sum(outcome.hours for outcome in outcomes)
+    violations = sum(len(outcome.violations) for outcome in outcomes)
+    return (
+        f"{len(outcomes)} seeds, {hours:.1f} simulated hours, {episodes} episodes,"
+        f" {violations} violations, {episodes / took_s:.1f} episodes/s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
