@@ -118,6 +118,7 @@ class JournalState:
     noticed: dict[tuple[str, str], str] = field(default_factory=dict)
     source_lost: SourceLost | None = None
     rejected: Rejected | None = None
+    targeted_s: float = 0.0
     converged: tuple[int, float] | None = None
     in_sync: bool = False
 
@@ -229,7 +230,7 @@ def _rejected(state: JournalState, entry: Rejected, at_s: float) -> None:
 
 def _targeted(state: JournalState, entry: Targeted, at_s: float) -> None:
     """A newer wish ends a rejection, and has yet to be fulfilled."""
-    del at_s
+    state.targeted_s = at_s
     if state.rejected is not None and state.rejected.revision <= entry.revision:
         state.rejected = None
     state.in_sync = False

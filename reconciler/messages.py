@@ -230,4 +230,8 @@ class Keep(Frozen, frozen=True, kw_only=True):
     digest: str
 
 
-Effect = Write | Share | Perform | Look | Fetch | Keep
+class Refresh(Frozen, frozen=True, kw_only=True):
+    """Ask the pool for a barrier now: an observation as of this moment is wanted soon."""
+
+
+Effect = Write | Share | Perform | Look | Fetch | Keep | Refresh

@@ -32,6 +32,9 @@ class Pool(Protocol):
         """
         ...
 
+    def refresh(self) -> None:
+        """Have an observation as of now published soon; costs nothing where one is on its way."""
+
     async def close(self) -> None:
         """End the session."""
 

@@ -32,6 +32,7 @@ from reconciler.messages import (
     Perform,
     PoolLost,
     PoolObserved,
+    Refresh,
     Reply,
     Share,
     SourceFailed,
@@ -234,6 +235,7 @@ class Reconciler:
             self._effects.append(verdict.keep)
         if verdict.target is not None:
             self._share(now, "target", verdict.target)
+            self._effects.append(Refresh())
             self._another_chance(before, now)
         self._desired_before = self._desired()
         self._wake(now)
@@ -358,12 +360,14 @@ class Reconciler:
     def _prove(self, observed: Observed, now: Now) -> None:
         revision = self._in_force()
         assert revision is not None
-        quiet = self._plan.empty and not self._journal.in_flight and observed.complete
+        newer = observed.as_of_s > self._journal.targeted_s
+        idle = self._plan.empty and not self._journal.in_flight
+        quiet = idle and observed.complete and newer
         if quiet:
             self._proof_s = observed.as_of_s
             if not self._journal.in_sync:
                 self._write(now, Converged(revision=revision))
-        elif self._journal.in_sync:
+        elif self._journal.in_sync and not idle:
             self._write(now, Diverged(revision=revision))
 
     def _next(self, now: Now) -> float | None:

@@ -136,7 +136,10 @@ def _verdict(facts: Facts, now: Now) -> Verdict:
     if not facts.plan.empty or facts.journal.in_flight or _behind(facts):
         return Verdict.DIFFERS
     complete = facts.observed is not None and facts.observed.complete
-    return Verdict.CONVERGED if complete and facts.drift is not None else Verdict.UNKNOWN
+    if not complete or facts.drift is None:
+        return Verdict.UNKNOWN
+    # Nothing differs in what was seen; a revision just put in force still wants a newer look.
+    return Verdict.CONVERGED if facts.journal.in_sync else Verdict.DIFFERS
 
 
 def _behind(facts: Facts) -> bool:

@@ -83,6 +83,8 @@ class Hosts:
             if host is pool.master or vm.text("scheduled_to_be_resident_on") == host.row.ref:
                 pool.db.update(vm, scheduled_to_be_resident_on=NULL)
         self._compare(host)
+        if host is pool.master:
+            self._hear_of_the_others(host)
         pool.db.update(host.row, enabled=True)
 
     def _times(self, host: HostState) -> dict[str, str]:
@@ -99,6 +101,17 @@ class Hosts:
         known = {vm.text("uuid"): vm for vm in pool.db.rows("VM")}
         for domain in pool.domains.on(host.name):
             self._judge(host, domain, known.get(domain.vm_uuid))
+
+    def _hear_of_the_others(self, master: HostState) -> None:
+        """What ended on other hosts while no master took the news."""
+        pool = self._pool
+        for host in pool.hosts.values():
+            if host is master or not host.reachable:
+                continue
+            for vm in pool.residents(host.row):
+                if not pool.domains.running(vm.text("uuid")):
+                    devices.unlock(pool, vm, host.row)
+                    guests.show_halted(pool, vm)
 
     def _judge(self, host: HostState, domain: Domain, vm: Row | None) -> None:
         """Placed here: believed. Placed nowhere: adopted. Placed elsewhere or unknown: ended."""

@@ -104,6 +104,10 @@ class PoolClient:
         finally:
             self._returned.set()
 
+    def refresh(self) -> None:
+        """Have `run` publish a picture as of now, or a little later."""
+        self._returned.set()
+
     async def close(self) -> None:
         """Log out and let the connections go; `run` and every `perform` must have ended."""
         try:

@@ -20,6 +20,7 @@ from reconciler.messages import (
     Keep,
     Look,
     Perform,
+    Refresh,
     Share,
     Write,
 )
@@ -72,6 +73,8 @@ class Converge:
                     facts.append(fact)
                 case Keep(revision=revision, digest=digest):
                     self._source.keep(revision, digest)
+                case Refresh():
+                    self._pool.refresh()
                 case _:
                     self._spawn(self._begun(effect))
         self._write(records)

@@ -71,6 +71,9 @@ class World:
             await asyncio.sleep(3600)
         return Done()
 
+    def refresh(self) -> None:
+        self._note("refresh")
+
     async def close(self) -> None:
         pass
 

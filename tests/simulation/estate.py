@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from uuid import NAMESPACE_URL, uuid5
 
 from simulator.clock import Clock
+from simulator.database import Row
 from simulator.spec import load_spec
 from simulator.world import World
 
@@ -155,19 +156,28 @@ def unfulfilled(world: World, wish: Wish) -> list[str]:
 def _vms_unfulfilled(world: World, wish: Wish) -> Iterable[str]:
     for vm in wish.vms.values():
         where = world.running_on(vm.uuid)
-        row = next(row for row in world.pool.db.rows("VM") if row.text("uuid") == vm.uuid)
+        row = _row(world, vm)
         if where.power_state.lower() != vm.state:
             yield f"{vm.name} is {where.power_state}, not {vm.state}"
         for host in where.hosts:
             if host in wish.drained or (vm.only and host not in vm.only):
                 yield f"{vm.name} is on {host}"
-        size = vm.memory_gib << 30
-        if vm.state != "suspended" and row.number("memory_static_max") != size:
-            yield f"{vm.name} has {row.number('memory_static_max')} bytes, not {size}"
+        size, real = vm.memory_gib << 30, memory_of(world, vm)
+        if real != size:
+            yield f"{vm.name} has {real} bytes, not {size}"
         if row.text("name_label") != (vm.label or vm.name):
             yield f"{vm.name} is called {row.text('name_label')}"
         if not set(vm.tags) <= set(row.list("tags")):
             yield f"{vm.name} has the tags {row.list('tags')}, not {vm.tags}"
+
+
+def memory_of(world: World, vm: VmWish) -> int:
+    """Its static maximum in bytes."""
+    return _row(world, vm).number("memory_static_max")
+
+
+def _row(world: World, vm: VmWish) -> Row:
+    return next(row for row in world.pool.db.rows("VM") if row.text("uuid") == vm.uuid)
 
 
 def _nodes_unfulfilled(world: World, wish: Wish) -> Iterable[str]:

@@ -84,7 +84,7 @@ class Process:
 
 def own_tasks() -> None:
     """Have the running loop tell each task's process of it; to be called once per loop."""
-    asyncio.get_running_loop().set_task_factory(_make_task)
+    asyncio.get_running_loop().set_task_factory(_make_task)  # type: ignore[arg-type]
 
 
 def _make_task(

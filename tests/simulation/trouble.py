@@ -10,7 +10,7 @@ from functools import partial
 
 from simulator.faults import FaultError
 from simulator.values import ApiError, Unreachable
-from tests.simulation.estate import HOSTS, VM_HOMES, VmWish, Wish, as_it_is
+from tests.simulation.estate import HOSTS, VM_HOMES, VmWish, Wish, as_it_is, memory_of
 from tests.simulation.site import Site
 
 MOST_MEMORY_GIB = 20
@@ -117,15 +117,18 @@ class Trouble:
     async def guest_act(self) -> None:
         vm = self.wish.vms[self._chance.choice(list(VM_HOMES))]
         crashes = self._chance.random() < 0.5
-        if not self._site.world.running_on(vm.uuid).hosts:
+        world = self._site.world
+        hosts = world.running_on(vm.uuid).hosts
+        # The simulated pool never learns of a guest that went while its toolstacks were away.
+        if not hosts or not all(world.reachable(host) for host in (HOSTS[0], *hosts)):
             return
         scene = self._site.scene
         scene.touched[vm.uuid].append(scene.now_s())
         if crashes:
             scene.crashed.add(vm.uuid)
-            self._site.world.guest_crashes(vm.uuid)
+            world.guest_crashes(vm.uuid)
         else:
-            self._site.world.guest_powers_off(vm.uuid)
+            world.guest_powers_off(vm.uuid)
 
     # --- the daemon and its people --------------------------------------------------------------
 
@@ -211,14 +214,14 @@ def _tagged(wish: Wish, name: str, number: int) -> Wish:
 
 
 def within_reach(site: Site, wish: Wish) -> Wish:
-    """What its owner would commit on seeing what is blocked: a halted VM cannot be suspended, and a
-    suspended one not be halted without a loss."""
+    """What its owner would commit on seeing what is blocked: a halted VM cannot be suspended, a
+    suspended one not be halted without a loss, and its size not be changed."""
     vms = {name: _reachable(site, vm) for name, vm in wish.vms.items()}
     return replace(wish, vms=vms)
 
 
 def _reachable(site: Site, vm: VmWish) -> VmWish:
     real = site.world.running_on(vm.uuid).power_state.lower()
-    blocked = {("suspended", "halted"), ("halted", "suspended")}
-    # A suspended VM cannot be resized, and what it will be on its way is not known: let it run.
-    return replace(vm, state="running") if (vm.state, real) in blocked else vm
+    blocked = (vm.state, real) in {("suspended", "halted"), ("halted", "suspended")}
+    resized = vm.state == "suspended" and memory_of(site.world, vm) != vm.memory_gib << 30
+    return replace(vm, state="running") if blocked or resized else vm
