@@ -178,7 +178,9 @@ class Flights(Checker):
         if any(at_s >= flight.began_s - GRACE_S for at_s in touched):
             return
         # The other way round is no lie: a host that its own boot enabled again is enabled.
-        if "success" in outcomes and not isinstance(settled.outcome, Done):
+        # A restart of its toolstack also opens a host again that a call had just closed.
+        reopened = flight.method == "host.disable"
+        if "success" in outcomes and not reopened and not isinstance(settled.outcome, Done):
             reason = getattr(settled.outcome, "reason", "")
             self.scene.blame(f"{told} {reason}, but the pool says {outcomes}")
 

@@ -19,6 +19,9 @@ MOST_MEMORY_GIB = 20
 Act = Callable[[], Awaitable[None]]
 
 
+UNSEEN_S = 30.0
+
+
 class Trouble:
     """One source of chance for a whole run. `wish` is what the last good commit says."""
 
@@ -58,6 +61,8 @@ class Trouble:
         self._site.process.kill_at = None
         if self._abroad:
             await asyncio.wait(self._abroad)
+        # What a stranger began just before the toolstack was restarted goes on with no task to show.
+        await asyncio.sleep(UNSEEN_S)
 
     # --- the pool -------------------------------------------------------------------------------
 
