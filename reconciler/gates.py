@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from membership.clock import Now
 from membership.ledger import Freeze, Ledger
 from reconciler.actions import Blocked, Cause, Disruption
@@ -22,8 +24,10 @@ class Gates:
     """The standing refusals of one moment, looked up once per plan."""
 
     def __init__(self, desired: Desired, observed: Observed, ledger: Ledger, now: Now) -> None:
+        self._now = now
         self._mode = desired.cluster.mode
         self._pool = observed.pool
+        self._unread_parts = [part for part in observed.missing if not part.startswith("node/")]
         self._holds = ledger.holds
         self._freezes = ledger.freezes(now)
 
@@ -32,6 +36,7 @@ class Gates:
         return (
             self._hold(change)
             or self._pool_state(change)
+            or self._unread(change)
             or self._cluster_mode(change)
             or self._frozen(change, nodes)
             or _managed(change)
@@ -68,6 +73,13 @@ class Gates:
             )
         return None
 
+    def _unread(self, change: Change) -> Blocked | None:
+        """A silent node hides only its own VMs; a record that cannot be read hides nobody knows what."""
+        if not self._unread_parts:
+            return None
+        message = f"not to be read in the pool: {', '.join(self._unread_parts[:4])}"
+        return blocked(change, "Incomplete", message, "wait, or look at what the pool says of it")
+
     def _cluster_mode(self, change: Change) -> Blocked | None:
         if self._mode in (Mode.GATED, Mode.AUTO):
             return None
@@ -82,12 +94,15 @@ class Gates:
         scope = SCOPE_OF[change.cause]
         names = {"all", change.object, *(f"node/{node}" for node in nodes)}
         hit = next((f for f in self._freezes if f.object in names and scope in f.scopes), None)
-        return None if hit is None else _frozen_row(change, hit)
+        return None if hit is None else self._frozen_row(change, hit)
 
-
-def _frozen_row(change: Change, freeze: Freeze) -> Blocked:
-    message = f"{freeze.object} is frozen by {freeze.by}: {freeze.reason}"
-    return blocked(change, "Frozen", message, f"cxm thaw {freeze.object}")
+    def _frozen_row(self, change: Change, freeze: Freeze) -> Blocked:
+        message = f"{change.message}; {freeze.object} is frozen by {freeze.by}: {freeze.reason}"
+        row = blocked(change, "Frozen", message, f"cxm thaw {freeze.object}")
+        if freeze.until_epoch_s is None:
+            return row
+        left_s = freeze.until_epoch_s - self._now.epoch_s
+        return replace(row, until_s=self._now.mono_s + left_s)
 
 
 def _managed(change: Change) -> Blocked | None:

@@ -42,6 +42,11 @@ def need(vm: ObservedVM) -> int:
     return own + vm.overhead
 
 
+def footprint(vm: ObservedVM) -> int:
+    """Bytes that XenAPI counts for this VM on a node where it is: what it can be squeezed to."""
+    return vm.dynamic_min + vm.overhead
+
+
 def need_after(vm: ObservedVM, memory: int | None, vcpus: int | None) -> int:
     """As `need`, once memory (bytes) and vCPUs are what the tree says; None leaves them."""
     if memory is None and vcpus is None:
@@ -83,7 +88,7 @@ def room(observed: Observed, flights: Iterable[InFlight]) -> Room:
     for vm in observed.vms.values():
         homes = {home for home in (vm.node, vm.reserved_on) if home is not None}
         for home in homes:
-            result.add(home, need(vm))
+            result.add(home, footprint(vm))
         standing = vm.node or vm.reserved_on
         if internal and standing is not None:
             result.pin(vm, standing)

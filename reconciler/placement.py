@@ -10,7 +10,7 @@ from heapq import merge
 from reconciler.actions import UP, Rejection
 from reconciler.adoption import Adoption
 from reconciler.journal import InFlight
-from reconciler.memory import Room, need, room, unused
+from reconciler.memory import Room, footprint, room, unused
 from reconciler.observed import Observed, ObservedNode, ObservedVM, PowerState
 from schema.model import VM, Node
 
@@ -110,7 +110,7 @@ class Board:
         if leaving is None or leaving not in self._ranks:
             return self._order
         own = self._ranks[leaving]
-        moved = (own[0] - need(wanted.real), *own[1:])
+        moved = (own[0] - footprint(wanted.real), *own[1:])
         return merge((rank for rank in self._order if rank != own), (moved,))
 
     def why_not(self, wanted: Wanted) -> tuple[Rejection, ...]:
@@ -146,6 +146,8 @@ def _by_reach(wanted: Wanted, host: ObservedNode, board: Board) -> str | None:
         return "GoingDown"
     if any(disk.sr is not None and disk.sr not in host.srs for disk in real.disks):
         return "StorageNotAttached"
+    if not all(disk.known for disk in real.disks):
+        return "StorageUnknown"
     suspended = real.power is PowerState.SUSPENDED
     if suspended and real.suspend_sr is not None and real.suspend_sr not in host.srs:
         return "StorageNotAttached"
@@ -184,7 +186,7 @@ def _same_vendor(real: ObservedVM, host: ObservedNode, board: Board) -> bool:
 
 
 def _left(wanted: Wanted, host: ObservedNode, taken: Room) -> int:
-    own = need(wanted.real) if wanted.leaving == host.uuid else 0
+    own = footprint(wanted.real) if wanted.leaving == host.uuid else 0
     return unused(host, taken) + own
 
 

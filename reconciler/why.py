@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from membership.clock import Now
 from reconciler.actions import Action, Blocked, Rejection, Told
 from reconciler.memory import need_after
@@ -9,7 +11,7 @@ from reconciler.messages import Authorship
 from reconciler.observed import ObservedVM
 from reconciler.placement import Board, Wanted
 from reconciler.report import Facts
-from schema.model import VM, Frozen
+from schema.model import VM, Frozen, Identified
 
 
 class Candidate(Frozen, frozen=True, kw_only=True):
@@ -56,7 +58,7 @@ def explain(obj: str, facts: Facts, now: Now) -> Why:
         object=name,
         known=subject is not None or vm is not None,
         subject=subject,
-        also=tuple(f"vm/{old}" for old in vm.previous_names) if vm is not None else (),
+        also=_earlier_names(name, facts),
         declared=target.authors.get(name) if target is not None else None,
         actions=tuple(row for row in facts.plan.actions if row.object == name),
         blocked=tuple(row for row in facts.plan.blocked if row.object == name),
@@ -67,14 +69,26 @@ def explain(obj: str, facts: Facts, now: Now) -> Why:
 
 
 def _present_name(obj: str, facts: Facts) -> str:
+    kind, _, old = obj.partition("/")
+    there = _of_kind(kind, facts)
+    if old in there:
+        return obj
+    renamed = (f"{kind}/{item.name}" for item in there.values() if old in item.previous_names)
+    return next(renamed, obj)
+
+
+def _earlier_names(obj: str, facts: Facts) -> tuple[str, ...]:
+    kind, _, name = obj.partition("/")
+    there = _of_kind(kind, facts)
+    return tuple(f"{kind}/{old}" for old in there[name].previous_names) if name in there else ()
+
+
+def _of_kind(kind: str, facts: Facts) -> Mapping[str, Identified]:
     desired = facts.desired
-    if desired is None or not obj.startswith("vm/"):
-        return obj
-    old = obj.removeprefix("vm/")
-    if old in desired.vms:
-        return obj
-    renamed = (vm.name for vm in desired.vms.values() if old in vm.previous_names)
-    return f"vm/{next(renamed, old)}"
+    if desired is None:
+        return {}
+    kinds: Mapping[str, Mapping[str, Identified]] = {"vm": desired.vms, "node": desired.nodes}
+    return kinds.get(kind, {})
 
 
 def _past(subject: str, facts: Facts, now: Now) -> Past:
