@@ -61,7 +61,7 @@ from reconciler.records import (
 )
 from reconciler.report import Facts, report
 from reconciler.revisions import HeadState, Revisions, Verdict, trusted
-from reconciler.sightings import sight
+from reconciler.sightings import excuses, sight
 from reconciler.status import Status
 from reconciler.why import Why, explain
 from schema.model import VM, Desired, Node, Source
@@ -70,6 +70,9 @@ from schema.model import Retry as RetryPolicy
 STEP_INTERVAL_S = 1.0
 """At most one plan a second: a busy pool sends events much faster than anything can change course."""
 
+
+JITTER = 0.2
+"""Back-off is longer by up to this share, so that what failed together is not tried together."""
 
 FETCH_FACTOR = 6.0
 """An export may take so many times as long as a look."""
@@ -308,10 +311,11 @@ class Reconciler:
 
     def _learn(self, desired: Desired, observed: Observed, now: Now) -> None:
         """Let the observation settle what was in flight, and remember what was seen of each VM."""
-        ours = self._journal.busy
+        ours = excuses(self._journal)
         policy: RetryPolicy = desired.cluster.reconcile.retry
         for settled in list(settle(self._journal, observed, policy)):
-            self._write(now, settled)
+            wait_s = settled.backoff_s * (1.0 + JITTER * self._random.random())
+            self._write(now, replace(settled, backoff_s=wait_s))
         for node in sorted(found_open(self._journal, observed)):
             self._write(now, FoundOpen(node=node))
         for entry in sight(adopt(desired, observed), self._journal, ours, now.mono_s):

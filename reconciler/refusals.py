@@ -12,7 +12,7 @@ from reconciler.drift import Change, NodeChange, VmChange
 from reconciler.gates import Gates, blocked, restart_refused
 from reconciler.journal import InFlight, JournalState
 from reconciler.observed import Observed, Operation, PowerState
-from schema.forms import duration_text
+from schema.forms import duration_text, size_text
 from schema.model import Desired, Restart
 
 
@@ -46,6 +46,7 @@ class Refusals:
             or _contended(change)
             or self._crash_loop(change)
             or _pinned(change)
+            or _too_small(change)
             or self._stalled(change)
             or self._foreign(change)
             or self._unknown(change)
@@ -191,6 +192,19 @@ def _pinned(change: Change) -> Blocked | None:
         "Immobile",
         f"{change.message}; it cannot move live: {change.real.immobile}",
         "remove what pins it, or allow a stop with migration.live: preferred",
+    )
+
+
+def _too_small(change: Change) -> Blocked | None:
+    """Below its static minimum a guest may not boot. All four limits equal is no minimum at all."""
+    if isinstance(change, NodeChange) or "memory" not in change.aspects:
+        return None
+    memory, floor = change.vm.memory, change.real.static_min
+    if memory is None or memory >= floor or floor == change.real.static_max:
+        return None
+    message = f"{change.message}; the VM's static minimum is {size_text(floor)}"
+    return blocked(
+        change, "BelowMinimum", message, "give it more, or lower its static minimum yourself"
     )
 
 

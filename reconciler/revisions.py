@@ -40,6 +40,8 @@ class HeadEvent(StrEnum):
     APPROVED = "approved"
 
 
+_HANDS_OFF = (Mode.OBSERVE, Mode.RECOVER)
+
 DOUBTS = ("OtherRepository", "WentBack", "DigestDiffers")
 """Reasons for which a repository that answers is not believed."""
 
@@ -206,9 +208,13 @@ class Revisions:
         return Verdict(entries=(entry,))
 
     def _gate(self, tree: TreeLoaded) -> bool:
-        """The mode in force decides, so that leaving `gated` needs an approval too."""
+        """The mode in force decides, so that leaving `gated` upwards needs an approval too.
+
+        Trust that is taken back is taken back at once: nobody is to wait for leave to stop cxm.
+        """
         old = self.target.desired if self.target is not None else tree.desired
-        return old is not None and old.cluster.mode is Mode.GATED
+        lowered = tree.desired is not None and tree.desired.cluster.mode in _HANDS_OFF
+        return old is not None and old.cluster.mode is Mode.GATED and not lowered
 
     def approve(self, revision: int, agreed: Target | None) -> Verdict:
         """`cxm apply` of the gated head."""

@@ -7,13 +7,23 @@ first seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
+from reconciler.actions import (
+    AddTag,
+    Done,
+    EjectMedia,
+    PoolMigrate,
+    SetMemory,
+    SetNameLabel,
+    SetVcpusAtStartup,
+    SetVcpusMax,
+)
 from reconciler.adoption import Adoption
 from reconciler.aspects import wishes
-from reconciler.journal import JournalState
+from reconciler.journal import InFlight, JournalState
 from reconciler.observed import ObservedVM, PowerState
 from reconciler.records import AnyEntry, Aspect, ForeignChange, Sighted, Sighting
 from schema.model import VM
@@ -26,13 +36,43 @@ CONTENTION_CHANGES = 2
 CRASHES_REMEMBERED = 16
 
 
-def sight(
-    adoption: Adoption, journal: JournalState, ours: Set[str], now_s: float
-) -> list[AnyEntry]:
+Excuses = Mapping[str, frozenset[Aspect]]
+"""VM uuid -> the aspects that calls of ours in flight on it may have changed."""
+
+_NONE: frozenset[Aspect] = frozenset()
+
+
+def excuses(journal: JournalState) -> Excuses:
+    """What may be our own doing, by what is in flight. To be asked before anything is settled."""
+    return {flight.subject: _excused(flight) for flight in journal.in_flight.values()}
+
+
+def _excused(flight: InFlight) -> frozenset[Aspect]:
+    match flight.call:
+        case PoolMigrate() if not isinstance(flight.answer, Done):
+            # A migration that fails late loses its VM; who else should have stopped it just then?
+            return frozenset({"power", "placement"})
+        case PoolMigrate():
+            return frozenset({"placement"})
+        case SetMemory():
+            return frozenset({"memory"})
+        case SetVcpusMax() | SetVcpusAtStartup():
+            return frozenset({"vcpus"})
+        case SetNameLabel():
+            return frozenset({"nameLabel"})
+        case AddTag():
+            return frozenset({"tags"})
+        case EjectMedia():
+            return _NONE
+        case _:
+            return frozenset({"power", "placement"})
+
+
+def sight(adoption: Adoption, journal: JournalState, ours: Excuses, now_s: float) -> list[AnyEntry]:
     """The entries by which the journal follows this observation.
 
-    `ours` are the uuids on which a call of ours was in flight when the observation came, whether or not
-    it settled by it. A VM with an operation on it is in passing and is not sighted.
+    `ours` is what calls of ours excuse that were in flight when the observation came, whether or not
+    they settled by it. A VM with an operation on it is in passing and is not sighted.
     """
     entries: list[AnyEntry] = []
     for vm, real in adoption.vms:
@@ -40,7 +80,7 @@ def sight(
         if real.operations:
             entries.extend(_passing(real, before, journal))
         elif real.uuid not in journal.busy and real.power is not PowerState.UNKNOWN:
-            after = _look(vm, real, before, adoption, real.uuid in ours, now_s)
+            after = _look(vm, real, before, adoption, ours.get(real.uuid, _NONE), now_s)
             if after != before:
                 entries.extend(_foreign(vm, real, before, after, adoption))
                 entries.append(Sighted(vm=real.uuid, sighting=after))
@@ -63,7 +103,7 @@ def _look(
     real: ObservedVM,
     before: Sighting | None,
     adoption: Adoption,
-    ours: bool,
+    ours: frozenset[Aspect],
     now_s: float,
 ) -> Sighting:
     node = adoption.node_names.get(real.node) if real.node is not None else None
@@ -73,7 +113,7 @@ def _look(
     for aspect, wish, fulfilled in wishes(vm, real, node):
         if fulfilled:
             met[aspect] = wish
-        elif before is not None and _broken_by_others(aspect, wish, before, ours=ours):
+        elif before is not None and _broken_by_others(aspect, wish, before, ours=aspect in ours):
             met[aspect] = wish
             unmet[aspect] = before.unmet.get(aspect, now_s)
             if aspect not in before.unmet:
@@ -88,7 +128,7 @@ def _look(
         crashes=_crashes(before, crashed, now_s),
         foreign=_counted(before, fresh, crashed, now_s),
     )
-    return _with_move(after, before, real, ours, now_s)
+    return _with_move(after, before, real, "placement" in ours, now_s)
 
 
 def _broken_by_others(aspect: Aspect, wish: str, before: Sighting, *, ours: bool) -> bool:

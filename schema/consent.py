@@ -22,11 +22,15 @@ _NAMED = 8
 _LINE = re.compile(rf"^{TRAILER}:(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
+_DOWN = (VmState.HALTED, VmState.SUSPENDED)
+
+
 class Impact(Frozen, frozen=True, kw_only=True):
     """What a change from one tree to the next would do. Objects as `vm/NAME`, sorted.
 
     `removals`: VMs whose file is gone, unless renamed, or whose state became retired.
-    `restarts`: VMs to run whose memory or number of processors changes, where `restart` permits.
+    `restarts`: VMs to run that are to be halted or suspended now, and VMs to run whose memory or
+    number of processors changes, where `restart` permits.
     `uuids`: VMs whose file now means another VM. `source_changed`: another Cluster.id, or, where
     the caller knows it, another repository.
     """
@@ -82,6 +86,9 @@ def _removed(was: VM, vm: VM | None) -> bool:
 
 
 def _restarted(was: VM, vm: VM) -> bool:
+    """Whether guests notice: a stop that nobody undoes weighs no less than one that is undone."""
+    if was.state is VmState.RUNNING and vm.state in _DOWN:
+        return True
     if vm.state is not VmState.RUNNING or vm.restart is Restart.NEVER:
         return False
     pairs = ((was.memory, vm.memory), (was.vcpus, vm.vcpus))

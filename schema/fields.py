@@ -71,9 +71,9 @@ def document(kind: str) -> Schema:
     return resolved
 
 
-def editor_files() -> dict[str, str]:
-    """What belongs into `.schema/` of a tree, for editors: name of each file and its text."""
-    return {f"{kind.lower()}.schema.json": schema_text(kind) for kind in KINDS}
+def editor_files() -> dict[str, bytes]:
+    """`.schema/` of a tree, which the first line of each file points an editor to, by path."""
+    return {f".schema/{kind.lower()}.schema.json": schema_text(kind).encode() for kind in KINDS}
 
 
 def schema_text(kind: str) -> str:
@@ -114,21 +114,8 @@ def _leaves(
 @functools.cache
 def effective() -> frozenset[str]:
     """The fields that act in this release, such as `VM.placement.only`."""
-    return _fields(acting=True)
-
-
-@functools.cache
-def not_yet_effective() -> frozenset[str]:
-    """The fields that are validated and kept, and do nothing yet."""
-    return _fields(acting=False)
-
-
-def _fields(*, acting: bool) -> frozenset[str]:
     return frozenset(
-        ".".join((kind, *path))
-        for kind in KINDS
-        for path, _, acts in leaves(kind)
-        if acts is acting
+        ".".join((kind, *path)) for kind in KINDS for path, _, acts in leaves(kind) if acts
     )
 
 

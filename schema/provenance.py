@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from schema import dialect, fields
-from schema.dialect import NOWHERE, Document, Path, Place
+from schema.dialect import NOWHERE, Document, Path
 from schema.entries import Entry, Key
 from schema.layers import Layer, Shared, below
 from schema.merging import Plain, origin
@@ -53,11 +53,6 @@ class Provenance(Frozen, frozen=True, kw_only=True, eq=False):
     def path_of(self, identifier: str) -> str | None:
         """The file of `vm/web1`, `node/xen1`, ..., `cluster`; None where there is none."""
         return self.paths.get(_key(identifier))
-
-    def place_of(self, identifier: str, *keys: str | int) -> tuple[str, Place] | None:
-        """File and place of the value at `keys`, or around it, in an object's own file."""
-        path = self.path_of(identifier)
-        return (path, self._document(path).nearest(keys)) if path is not None else None
 
     def resolved(self, identifier: str) -> tuple[Resolved, ...]:
         """Every field of an object that has a value, in the order of its kind's schema.

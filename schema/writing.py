@@ -8,7 +8,6 @@ import re
 import unicodedata
 from collections.abc import Container, Mapping, Sequence
 
-from schema.dialect import LINE_END, Span
 from schema.fields import API_VERSION
 from schema.scalars import needs_quotes
 
@@ -91,17 +90,3 @@ def name_to_label(name: str, taken: Container[str] = ()) -> str:
         suffix = f"-{number}"
         candidate = label[: _LABEL - len(suffix)].rstrip("-") + suffix
     return candidate
-
-
-def splice(text: str, span: Span, written: str) -> str:
-    """`text` with the stretch at `span` replaced, and nothing else touched: no reformatting."""
-    return (
-        text[: _index(text, span.line, span.column)]
-        + written
-        + text[_index(text, span.end_line, span.end_column) :]
-    )
-
-
-def _index(text: str, line: int, column: int) -> int:
-    starts = [0, *(match.end() for match in LINE_END.finditer(text))]
-    return starts[line - 1] + column - 1

@@ -183,21 +183,22 @@ class PoolSession:
             self._leave_dropped()
 
     async def _ask(self, addresses: Iterable[str]) -> dict[str, _Finding]:
+        """What each address said, in the order in which they were given: what answered first, or
+        where in memory it lies, must decide nothing and be told nowhere."""
         asked = {asyncio.create_task(self._probe(address)): address for address in addresses}
-        answers: dict[str, _Finding] = {}
         pending = set(asked)
         while pending:
-            inside = any(isinstance(answer, Login) for answer in answers.values())
+            answered = [task for task in asked if task not in pending]
+            inside = any(isinstance(task.result(), Login) for task in answered)
             patience = SECOND_OPINION_S if inside else None
             done, pending = await asyncio.wait(
                 pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
                 break
-            answers |= {asked[task]: task.result() for task in done}
-        for late in pending:
+        for late in (task for task in asked if task in pending):
             self._keep(asyncio.create_task(self._discard(late)))
-        return answers
+        return {asked[task]: task.result() for task in asked if task not in pending}
 
     async def _probe(self, address: str) -> _Finding:
         user, password = self._credentials

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from membership.clock import Now
@@ -51,7 +52,7 @@ def digest(revision: int) -> str:
 
 def desired(**forms: object) -> Desired:
     """A tree, as in plan cases: `cluster`, `nodes`, `vms` by name."""
-    loaded = tree.load(documents(DesiredForm(**forms)))  # type: ignore[arg-type]
+    loaded = tree.load(documents(msgspec.convert(forms, DesiredForm)))
     assert loaded.desired is not None, loaded.errors
     return loaded.desired
 
@@ -154,4 +155,4 @@ class Stage:
 
 def pool(wanted: Desired, **forms: object) -> Observed:
     """A pool, as in plan cases: `nodes`, `vms` by name."""
-    return observed(ObservedForm(**forms), wanted, EPOCH_S)  # type: ignore[arg-type]
+    return observed(msgspec.convert(forms, ObservedForm), wanted, EPOCH_S)

@@ -232,7 +232,7 @@ def records(case: Case, wanted: Desired, real: Observed) -> list[Record]:
     for earlier in case.before:
         ago = duration_s(earlier.ago)
         then = _then(real, {name: form for name, form in earlier.vms.items() if form is not None})
-        book.add(MONO_S - ago, *sight(adopt(wanted, then), book.state, frozenset(), MONO_S - ago))
+        book.add(MONO_S - ago, *sight(adopt(wanted, then), book.state, {}, MONO_S - ago))
     for number, flight in enumerate(case.journal.in_flight, start=1):
         _begin(book, f"txn-{number}", flight)
     for name, owed in case.journal.owed_starts.items():
@@ -380,9 +380,7 @@ class Expanded:
         """With what is seen now noted, as the reconciler does before it plans."""
         book = Book()
         book.records = list(self.records)
-        entries = sight(
-            adopt(self.desired, self.observed), book.state, frozenset(), self.now.mono_s
-        )
+        entries = sight(adopt(self.desired, self.observed), book.state, {}, self.now.mono_s)
         book.add(self.now.mono_s, *entries)
         return replace(self, records=tuple(book.records))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schema import dialect
 from schema.tree import load
-from schema.writing import cluster_file, name_to_label, node_file, scalar, splice, vm_file
+from schema.writing import cluster_file, name_to_label, node_file, scalar, vm_file
 
 UUID = "0b7f2b52-5c7f-42f4-8f1b-1f0e7a9d7c31"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -85,10 +85,3 @@ def test_a_taken_label_gets_a_number_within_the_length() -> None:
     long = "a" * 63
     assert name_to_label("web", {"web", "web-2"}) == "web-3"
     assert name_to_label(long, {long}) == "a" * 61 + "-2"
-
-
-def test_splicing_touches_nothing_else() -> None:
-    text = "a:   1   # one\r\nb: {c: 'x',   d: y}\r\n"
-    document = dialect.read("a.yaml", text.encode()).document
-    assert document is not None
-    assert splice(text, document.places["b", "c"].value, "zz") == text.replace("'x'", "zz")
