@@ -33,7 +33,7 @@ from reconciler.actions import (
     VmCall,
 )
 from reconciler.aspects import memory_met
-from reconciler.journal import RESTARTED, InFlight, JournalState
+from reconciler.journal import RESTARTED, Backoff, InFlight, JournalState
 from reconciler.observed import Observed, Operation, PowerState
 from reconciler.records import Settled
 from schema.model import Retry as RetryPolicy
@@ -158,9 +158,15 @@ def _judged(
     flight: InFlight, outcome: Outcome, journal: JournalState, policy: RetryPolicy
 ) -> Settled:
     failures, wait_s = 0, 0.0
+    refused: tuple[str, ...] = ()
     if not isinstance(outcome, Done):
         before = journal.backoff.get(flight.subject)
         failures = 1 + (before.failures if before is not None else 0)
+        refused = _refused(flight.call, outcome, before)
+        if len(refused) > len(before.refused if before is not None else ()):
+            # Not the VM's fault: another node is tried, as long as there is one.
+            outcome = Retry(reason=outcome.reason, message=outcome.message)
+            failures = max(1, failures - 1)
     if isinstance(outcome, Retry):
         wait_s = max(outcome.after_s, backoff_s(policy, failures))
         if outcome.reason == RESTARTED.reason:
@@ -174,7 +180,21 @@ def _judged(
         outcome=outcome,
         backoff_s=wait_s,
         failures=failures,
+        refused=refused,
     )
+
+
+UNFIT = frozenset({"CpuIncompatible", "VersionIncompatible", "NoDevice", "NotEnoughCpus"})
+"""Reasons of a refusal that lie in what the target node is, and will not pass by themselves."""
+
+
+def _refused(call: Call, outcome: Outcome, before: Backoff | None) -> tuple[str, ...]:
+    """XenAPI alone can compare CPU features, so which nodes are unfit is learnt by asking."""
+    known = before.refused if before is not None else ()
+    unfit = isinstance(outcome, Retry | Stalled) and outcome.reason in UNFIT
+    if unfit and isinstance(call, StartOn | ResumeOn | PoolMigrate) and call.node not in known:
+        return (*known, call.node)
+    return known
 
 
 def backoff_s(policy: RetryPolicy, failures: int) -> float:

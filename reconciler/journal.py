@@ -79,13 +79,15 @@ class InFlight:
 class Backoff:
     """Failures in a row on one subject, and the earliest moment of the next try.
 
-    `until_s` is None where only a human's `retry`, or a new wish, brings the next try.
+    `until_s` is None where only a human's `retry`, or a new wish, brings the next try. `refused` are
+    hosts (uuids) that said that they are not made for the VM: they are not asked again.
     """
 
     failures: int
     until_s: float | None
     reason: str
     message: str
+    refused: tuple[str, ...] = ()
 
     @property
     def stalled(self) -> bool:
@@ -178,9 +180,13 @@ def _settled(state: JournalState, entry: Settled, at_s: float) -> None:
             state.backoff.pop(entry.subject, None)
         case Retry(reason=reason, message=message):
             until_s = at_s + entry.backoff_s
-            state.backoff[entry.subject] = Backoff(entry.failures, until_s, reason, message)
+            state.backoff[entry.subject] = Backoff(
+                entry.failures, until_s, reason, message, entry.refused
+            )
         case Stalled(reason=reason, message=message):
-            state.backoff[entry.subject] = Backoff(entry.failures, None, reason, message)
+            state.backoff[entry.subject] = Backoff(
+                entry.failures, None, reason, message, entry.refused
+            )
     if flight is not None:
         _repay(state, flight.call, done=isinstance(entry.outcome, Done))
 

@@ -9,7 +9,7 @@ from heapq import merge
 
 from reconciler.actions import UP, Rejection
 from reconciler.adoption import Adoption
-from reconciler.journal import InFlight
+from reconciler.journal import JournalState
 from reconciler.memory import Room, footprint, room, unused
 from reconciler.observed import Observed, ObservedNode, ObservedVM, PowerState
 from schema.model import VM, Node
@@ -59,12 +59,13 @@ class Board:
         observed: Observed,
         adoption: Adoption,
         closed: Mapping[str, str],
-        flights: Iterable[InFlight],
+        journal: JournalState,
     ) -> None:
+        self.refused = {subject: item.refused for subject, item in journal.backoff.items()}
         self.observed = observed
         self.adoption = adoption
         self.closed = closed
-        self.taken = room(observed, flights)
+        self.taken = room(observed, journal.in_flight.values())
         self._nodes = {host.uuid: (node, host) for node, host in adoption.nodes}
         self._ranks = {uuid: self._rank(uuid) for uuid in self._nodes}
         self._order = sorted(self._ranks.values())
@@ -122,6 +123,8 @@ class Board:
 def reject(wanted: Wanted, node: Node, host: ObservedNode, board: Board) -> Rejection | None:
     """Why this node cannot take the VM, or None. Rules from the operator first, then the pool's."""
     reason = _by_rule(wanted, node, board) or _by_reach(wanted, host, board)
+    if reason is None and host.uuid in board.refused.get(wanted.real.uuid, ()):
+        reason = "RefusedBefore"
     if reason is not None:
         return Rejection(node=node.name, reason=reason)
     return _by_size(wanted, node, host, board.taken)

@@ -81,6 +81,8 @@ class Settled(Entry, tag="settled", frozen=True, kw_only=True):
     outcome: Outcome
     backoff_s: float = 0.0
     failures: int = 0
+    refused: tuple[str, ...] = ()
+    """uuids of the hosts that have refused the VM for what they are: another one may take it."""
 
 
 class Sighted(Entry, tag="sighted", frozen=True, kw_only=True):

@@ -118,8 +118,7 @@ def _placement(vm: VM, facts: Facts) -> Candidate | None:
     wanted = Wanted(
         vm=vm, real=real, size=size, vcpus=vm.vcpus or real.vcpus_max, leaving=real.node
     )
-    flights = facts.journal.in_flight.values()
-    board = Board(observed, drift.adoption, dict(drift.closed), flights)
+    board = Board(observed, drift.adoption, dict(drift.closed), facts.journal)
     choice = board.choose(wanted)
     chosen = choice.node.name if choice.node is not None else None
     return Candidate(chosen=chosen, needs=size, rejected=board.why_not(wanted))

@@ -296,3 +296,12 @@ def test_a_call_is_given_the_time_that_it_may_take(call: Call, least_s: float) -
 
 def test_a_migration_has_the_time_that_its_vm_says() -> None:
     assert timeout_s(PoolMigrate(vm="vm", node="host"), 7.0) == 7.0
+
+
+def test_a_node_that_is_unfit_is_remembered_and_another_is_tried() -> None:
+    """Which CPU features a VM was started with is compared by the pool alone."""
+    found = settled(journal(answered(Stalled(reason="CpuIncompatible"))), pool(HALTED))
+    assert found is not None
+    assert found.outcome == Retry(reason="CpuIncompatible")
+    assert found.refused == ("host",)
+    assert found.failures == 1

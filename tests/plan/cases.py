@@ -135,11 +135,12 @@ class FlightForm(Form):
 
 
 class BackoffForm(Form):
-    """`left` is what remains of the wait; without it the object has stalled."""
+    """`left` is what remains of the wait; without it the object has stalled. `refused`: by nodes."""
 
     failures: int = 1
     left: str | None = None
     reason: str = "INTERNAL_ERROR"
+    refused: list[str] = []
 
 
 class OwedForm(Form):

@@ -37,6 +37,7 @@ from schema import tree
 from schema.forms import duration_s, size_bytes
 from schema.model import Desired, Role
 from tests.plan.cases import (
+    BackoffForm,
     Case,
     DesiredForm,
     FlightForm,
@@ -244,7 +245,7 @@ def records(case: Case, wanted: Desired, real: Observed) -> list[Record]:
         action = _action(name, Verb.CORDON, call_on, Cause.DRAIN, "Draining", name)
         _done(book, f"cordon-{name}", action, call_on.node, MONO_S - 60.0)
     for name, back in case.journal.backoff.items():
-        _fail(book, name, back.failures, back.left, back.reason)
+        _fail(book, name, back)
     for name in case.journal.retried:
         book.add(MONO_S, Retried(object=f"vm/{name}", subject=identity("vm", name), by="root"))
     return book.records
@@ -303,10 +304,10 @@ def _done(book: Book, txn: str, action: Action, subject: str, at_s: float) -> No
     )
 
 
-def _fail(book: Book, name: str, failures: int, left: str | None, reason: str) -> None:
-    outcome: Retry | Stalled = Retry(reason=reason)
-    if left is None:
-        outcome = Stalled(reason=reason)
+def _fail(book: Book, name: str, back: BackoffForm) -> None:
+    outcome: Retry | Stalled = Retry(reason=back.reason)
+    if back.left is None:
+        outcome = Stalled(reason=back.reason)
     book.add(
         MONO_S - 1.0,
         Settled(
@@ -314,8 +315,9 @@ def _fail(book: Book, name: str, failures: int, left: str | None, reason: str) -
             object=f"vm/{name}",
             subject=identity("vm", name),
             outcome=outcome,
-            backoff_s=0.0 if left is None else duration_s(left) + 1.0,
-            failures=failures,
+            backoff_s=0.0 if back.left is None else duration_s(back.left) + 1.0,
+            failures=back.failures,
+            refused=tuple(identity("host", node) for node in back.refused),
         ),
     )
 
