@@ -8,16 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from cli import select
 from cli.client import ANSWER_WITHIN_S, SOCKET, Control, NoDaemon
 from cli.envelope import Failure, failure
+from cli.narrowing import of_objects
 from cli.options import Invocation
 from cli.render.units import Moment
 from cli.settings import node_settings
-from reconciler.actions import Plan
-from reconciler.status import Condition, Status, Verdict
+from reconciler.status import Status
 
 T = TypeVar("T")
 
@@ -74,44 +72,19 @@ def objects_in(run: Invocation, status: Status, sel: str) -> select.Objects:
 
         return select.objects_of(compose.target_tree(run, node_settings(run)))
     names = [f"node/{node.name}" for node in status.nodes] + [f"vm/{vm.name}" for vm in status.vms]
+    if status.proposed is not None:  # A head that waits may add objects.
+        proposed = status.proposed
+        names += [row.object for rows in (proposed.actions, proposed.blocked) for row in rows]
     return {name: {} for name in names}
+
+
+def chosen(run: Invocation, status: Status, sel: str) -> frozenset[str] | None:
+    """The objects of `sel`; None for everything, whatever there is. Raises Failure (1)."""
+    if select.whole(sel):
+        return None
+    return frozenset(select.selected(sel, objects_in(run, status, sel)))
 
 
 def narrowed(run: Invocation, status: Status, sel: str) -> Status:
     """`status` with the rows of `sel` alone; its verdict is theirs, where it can be told at all."""
-    if select.whole(sel):
-        return status
-    chosen = frozenset(select.selected(sel, objects_in(run, status, sel)))
-    plan = Plan(
-        actions=tuple(a for a in status.plan.actions if a.object in chosen),
-        blocked=tuple(b for b in status.plan.blocked if b.object in chosen),
-        told=tuple(t for t in status.plan.told if t.object in chosen),
-        next_s=status.plan.next_s,
-    )
-    narrow = msgspec.structs.replace(
-        status,
-        plan=plan,
-        nodes=tuple(n for n in status.nodes if f"node/{n.name}" in chosen),
-        vms=tuple(v for v in status.vms if f"vm/{v.name}" in chosen),
-        in_flight=tuple(f for f in status.in_flight if f.object in chosen),
-        exceptions=tuple(
-            e for e in status.exceptions if e.object in chosen or e.object == select.ALL
-        ),
-        unmanaged=(),
-        **_of_rows_left_out(status),
-    )
-    return msgspec.structs.replace(narrow, verdict=_verdict(narrow))
-
-
-def _of_rows_left_out(status: Status) -> dict[str, str]:
-    """The reason of the whole may be that of a row which is not shown now."""
-    of_row = status.reason in {row.reason for row in status.plan.blocked}
-    return {"reason": "", "message": ""} if of_row else {}
-
-
-def _verdict(narrow: Status) -> Verdict:
-    if narrow.verdict not in (Verdict.CONVERGED, Verdict.DIFFERS):
-        return narrow.verdict
-    stalled = any(vm.condition is Condition.STALLED for vm in narrow.vms)
-    calm = narrow.plan.empty and not narrow.in_flight and not stalled
-    return Verdict.CONVERGED if calm else Verdict.DIFFERS
+    return of_objects(status, chosen(run, status, sel))

@@ -18,6 +18,8 @@ from reconciler.status import Status
 T = TypeVar("T")
 SOCKET = "cxmd.sock"
 ANSWER_WITHIN_S = 10.0
+STALE_PLAN = "StalePlan"
+"""The reconciler's reason where the plan is another one than was read (exit 7)."""
 
 
 class NoDaemon(Exception):
@@ -40,7 +42,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class Control:
-    """The control socket. Every request has a deadline; a refusal is a `Failure` (exit 4)."""
+    """The control socket. Every request has a deadline; a refusal is a `Failure` (4, or 7)."""
 
     def __init__(self, path: Path, timeout_s: float = ANSWER_WITHIN_S) -> None:
         self.path, self._timeout_s = path, timeout_s
@@ -63,7 +65,7 @@ class Control:
         body = b"{}" if ask is None else _without_asker(ask)
         reply = _decoded(self._exchange("POST", f"/v1/{verb}", body), Reply)
         if not reply.accepted:
-            raise failure("refused", reply.reason or "Refused", reply.message)
+            raise _declined(reply)
         return reply
 
     def events(self, start: int) -> Iterator[bytes]:
@@ -128,12 +130,20 @@ def _decoded(answer: bytes, kind: type[T]) -> T:
         raise failure("error", "Protocol", message, hint) from None
 
 
+def _declined(reply: Reply) -> Exception:
+    """What the reconciler does not do, in its words."""
+    verdict = "stale" if reply.reason == STALE_PLAN else "refused"
+    return failure(verdict, reply.reason or "Refused", reply.message)
+
+
 def _refused(status: int, answer: bytes) -> Exception:
     """The daemon's own words where it sent some."""
     try:
         reply = msgspec.json.decode(answer, type=Reply)
     except msgspec.DecodeError:
         reply = Reply(accepted=False, message=answer.decode("utf-8", "replace").strip())
+    if status == http.client.CONFLICT:
+        return _declined(reply)
     message = reply.message or f"the daemon answered HTTP {status}"
     if status == http.client.FORBIDDEN:
         hint = "root, the daemon's own user and group cxm-admin may change; group cxm may read"

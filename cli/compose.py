@@ -18,7 +18,7 @@ from random import Random
 
 import msgspec
 
-from cli.envelope import failure
+from cli.envelope import Failure, failure
 from cli.options import Invocation
 from cli.pool_access import Access
 from cli.settings import config_path
@@ -209,6 +209,15 @@ def kept_files(settings: Settings) -> Kept:
         message = f"no revision is in force in {settings.state_dir}"
         raise failure("error", "NoTarget", message, "is cxmd running on this node?")
     return kept
+
+
+def in_force(settings: Settings) -> Desired | None:
+    """The tree in force on this node; None where there is none, or it is not to be read here."""
+    try:
+        kept = _kept(settings)
+    except Failure:
+        return None
+    return load(kept.files).desired if kept is not None else None
 
 
 def target_tree(run: Invocation, settings: Settings) -> Desired:

@@ -20,6 +20,16 @@ def named(run: Invocation, sel: str) -> tuple[str, ...]:
     return select.selected(sel, asking.objects_in(run, status, sel))
 
 
+def seen(run: Invocation, sel: str) -> tuple[str, ...]:
+    """The objects of `sel`; `all` stands for those that are in the pool now."""
+    names = named(run, sel)
+    if names != (select.ALL,):
+        return names
+    status = asking.need_daemon(run, lambda control: control.status())
+    vms = [f"vm/{vm.name}" for vm in status.vms if vm.observed is not None]
+    return (*(f"node/{node.name}" for node in status.nodes), *vms)
+
+
 def node_named(run: Invocation, node: str) -> str:
     """The bare name of exactly one node, given as `xen2` or `node/xen2`."""
     objects = named(run, node if "/" in node else f"node/{node}")

@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
-
 from reconciler.observed import Observed
-from schema.fields import KINDS, document
 from schema.model import Desired
 from schema.writing import cluster_file, name_to_label, node_file, vm_file
 
@@ -86,14 +83,3 @@ def _labelled(
             labels[uuid] = name_to_label(name, taken)
             taken.add(labels[uuid])
     return labels
-
-
-def editor_schemas() -> dict[str, bytes]:
-    """`.schema/`: what the first line of each file points an editor to."""
-    return {
-        f".schema/{kind.lower()}.schema.json": msgspec.json.format(
-            msgspec.json.encode(document(kind)), indent=2
-        )
-        + b"\n"
-        for kind in KINDS
-    }

@@ -87,7 +87,17 @@ def _write(stream: Any, text: str) -> None:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _leave(stream)
+    except OSError as error:
+        # A full disk: the result is lost, and saying so is all that is left to do.
+        _leave(stream)
+        sys.stderr.write(f"cxm: the result cannot be written: {error.strerror}\n")
+        sys.exit(1)
+
+
+def _leave(stream: Any) -> None:
+    """Let the interpreter's own last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def invocation() -> Invocation:

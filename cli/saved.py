@@ -1,4 +1,8 @@
-"""Saved plans: `cxm diff --out FILE` writes one, `cxm apply FILE` carries out exactly that or nothing."""
+"""Saved plans: `cxm diff --out FILE` writes one, `cxm apply FILE` carries out exactly that or nothing.
+
+The file holds the rows as the daemon made them, and the daemon itself compares: it is asked to apply
+a revision only while its plan has the digest of the rows that were read.
+"""
 
 from __future__ import annotations
 
@@ -7,50 +11,39 @@ from pathlib import Path
 import msgspec
 
 from cli.envelope import failure
-from reconciler.actions import Action, Blocked, Call
-from reconciler.status import Status
+from cli.render.plans import gated
+from reconciler.actions import Action, Blocked, Plan
+from reconciler.sameness import plan_digest
+from reconciler.status import Status, Verdict
 from schema.model import Frozen
 
 FORMAT = "cxm.plan/1.0"
 
 
-class Row(Frozen, frozen=True, kw_only=True):
-    """What makes an action the same one: not when it may run, nor how long it is thought to take."""
-
-    object: str
-    verb: str
-    cause: str
-    reason: str
-    message: str
-    node: str | None
-    call: Call | None
-
-
-class Refusal(Frozen, frozen=True, kw_only=True):
-    object: str
-    verb: str
-    reason: str
-
-
 class SavedPlan(Frozen, frozen=True, kw_only=True):
-    """`revision` is the one that the plan carries out."""
+    """`revision` is the one that the plan carries out: a head that waits, else the one in force."""
 
     format: str
     cluster_id: str | None
-    revision: int | None
-    actions: tuple[Row, ...]
-    blocked: tuple[Refusal, ...]
+    revision: int
+    plan: Plan
+
+    @property
+    def digest(self) -> str:
+        """What makes a plan the same one: not when its rows may run, nor how long they take."""
+        return plan_digest(self.plan)
 
 
 def plan_of(status: Status) -> SavedPlan:
-    """The plan of a status, for the revision it is about."""
-    return SavedPlan(
-        format=FORMAT,
-        cluster_id=status.cluster_id,
-        revision=status.revision.target,
-        actions=tuple(_row(action) for action in status.plan.actions),
-        blocked=tuple(_refusal(row) for row in status.plan.blocked),
-    )
+    """What `cxm apply` would carry out. Raises Failure (6) where that is not known now."""
+    waits = gated(status)
+    revision = status.revision.head if waits else status.planned
+    plan = status.proposed if waits else status.plan
+    if status.verdict is Verdict.UNKNOWN or revision is None or plan is None:
+        hint = "cxm status tells why; right after a commit, ask again in a second"
+        raise failure("unknown", "NoPlan", "there is no plan that could be saved now", hint)
+    kept = Plan(actions=plan.actions, blocked=plan.blocked)
+    return SavedPlan(format=FORMAT, cluster_id=status.cluster_id, revision=revision, plan=kept)
 
 
 def differences(old: SavedPlan, new: SavedPlan) -> list[str]:
@@ -60,38 +53,28 @@ def differences(old: SavedPlan, new: SavedPlan) -> list[str]:
         told.append("it was made for another cluster")
     if old.revision != new.revision:
         told.append(f"it was made for r{old.revision}, now it is r{new.revision}")
-    told += [f"no longer: {_named(row)}" for row in _left(old, new)]
-    return told + [f"new: {_named(row)}" for row in _left(new, old)]
+    if old.digest != new.digest:
+        told += [f"no longer: {_named(row)}" for row in _left(old.plan, new.plan)]
+        told += [f"new: {_named(row)}" for row in _left(new.plan, old.plan)]
+        told = told or ["its rows come in another order"]
+    return told
 
 
-def _left(one: SavedPlan, other: SavedPlan) -> list[Row | Refusal]:
-    rows: list[Row | Refusal] = [row for row in one.actions if row not in other.actions]
-    return rows + [row for row in one.blocked if row not in other.blocked]
+def _left(one: Plan, other: Plan) -> list[Action | Blocked]:
+    """Rows of `one` that, taken alone, are not in `other`."""
+    actions = {plan_digest(Plan(actions=(row,))) for row in other.actions}
+    refusals = {plan_digest(Plan(blocked=(row,))) for row in other.blocked}
+    left = [row for row in one.actions if plan_digest(Plan(actions=(row,))) not in actions]
+    return left + [row for row in one.blocked if plan_digest(Plan(blocked=(row,))) not in refusals]
 
 
-def _named(row: Row | Refusal) -> str:
-    end = row.message if isinstance(row, Row) else f"blocked, {row.reason}"
+def _named(row: Action | Blocked) -> str:
+    end = row.message if isinstance(row, Action) else f"blocked, {row.reason}"
     return f"{row.object} {row.verb} {end}".rstrip()
 
 
-def _row(action: Action) -> Row:
-    return Row(
-        object=action.object,
-        verb=str(action.verb),
-        cause=str(action.cause),
-        reason=action.reason,
-        message=action.message,
-        node=action.node,
-        call=action.call,
-    )
-
-
-def _refusal(row: Blocked) -> Refusal:
-    return Refusal(object=row.object, verb=str(row.verb), reason=row.reason)
-
-
 def write(file: Path, status: Status) -> None:
-    """Raises Failure (exit 1) where the file cannot be written."""
+    """Raises Failure: 6 where there is no plan, 1 where the file cannot be written."""
     plan = plan_of(status)
     try:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n")
@@ -106,7 +89,7 @@ def read(file: Path) -> SavedPlan:
     except OSError as error:
         raise failure("error", "Unreadable", f"{file}: {error.strerror}") from None
     except msgspec.DecodeError as error:
-        raise failure("error", "NoPlan", f"{file} is no saved plan: {error}") from None
+        raise failure("error", "NotAPlan", f"{file} is no saved plan: {error}") from None
     if plan.format != FORMAT:
-        raise failure("error", "NoPlan", f"{file} is {plan.format}, this cxm reads {FORMAT}")
+        raise failure("error", "NotAPlan", f"{file} is {plan.format}, this cxm reads {FORMAT}")
     return plan

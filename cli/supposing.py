@@ -5,14 +5,19 @@ The pool is looked at from here, read only; the daemon knows nothing of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from cli import asking, tree
 from cli.envelope import Failure
 from cli.options import Invocation
 from cli.settings import node_settings
+from reconciler.actions import Told
 from reconciler.messages import Head
-from reconciler.status import Status
+from reconciler.status import Status, Verdict
+from schema.model import Desired, Identified
 
 
 def folder(run: Invocation, where: Path) -> Status:
@@ -36,5 +41,29 @@ def _supposed(run: Invocation, files: tree.Files, of: str, head: Head | None) ->
     if loaded.desired is None:
         run.note(f"{of} is not valid:")
         raise Failure(finding)
-    composed = compose.supposing(run, node_settings(run), loaded, head)
-    return asking.of_cluster(run, composed.status)
+    settings = node_settings(run)
+    composed = compose.supposing(run, settings, loaded, head)
+    status = asking.of_cluster(run, composed.status)
+    in_force = compose.in_force(settings)
+    return status if in_force is None else _with_removals(status, in_force, loaded.desired)
+
+
+def _with_removals(status: Status, old: Desired, new: Desired) -> Status:
+    """What the tree no longer names is no difference to the pool, but one that people want to see."""
+    gone = [
+        *(f"vm/{name}" for name in _gone(old.vms, new.vms)),
+        *(f"node/{name}" for name in _gone(old.nodes, new.nodes)),
+    ]
+    if not gone:
+        return status
+    rows = tuple(
+        Told(object=name, reason="NoLongerManaged", message="in no file any more: left as it is")
+        for name in gone
+    )
+    verdict = Verdict.DIFFERS if status.verdict is Verdict.CONVERGED else status.verdict
+    return replace(status, verdict=verdict, plan=replace(status.plan, told=status.plan.told + rows))
+
+
+def _gone(old: Mapping[str, Identified], new: Mapping[str, Identified]) -> list[str]:
+    renamed = {past for item in new.values() for past in item.previous_names}
+    return [name for name in old if name not in new and name not in renamed]

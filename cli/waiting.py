@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -12,10 +13,10 @@ from cli import asking
 from cli.client import Control, NoDaemon
 from cli.envelope import failure
 from cli.options import Invocation
-from cli.render.progress import Marks, progress, waiting_for
+from cli.render.progress import EVERY_S, Marks, progress
 from cli.render.rows import flight_lines
 from cli.render.status import rejected_lines
-from cli.render.text import ansi
+from cli.render.text import Line, ansi, line, plain
 from reconciler.observed import STALE_AFTER_S
 from reconciler.revisions import HeadState
 from reconciler.status import Condition, Status, Verdict
@@ -26,10 +27,10 @@ _SHORTEST_S, _LONGEST_S = 0.2, 2.0
 # A status of a large cluster takes a while to make: asking must not become its main load.
 _SHARE_OF_COST = 10.0
 
-PLAN_FOLLOWS_S = 1.5
-"""Longer than the least time between two plans of a daemon (`reconciler.STEP_INTERVAL_S`)."""
+_NEVER = float("-inf")
 
 Met = Callable[[Status], bool]
+Aim = Callable[[Status], str]
 T = TypeVar("T")
 
 
@@ -46,7 +47,8 @@ class Watcher:
     marks: Marks = field(default_factory=dict)
     drawn: int = 0
     pause_s: float = _SHORTEST_S
-    absent_since_s: float | None = field(default=None)
+    absent_since_s: float | None = None
+    spoke_s: float = _NEVER
 
     def status(self) -> Status | None:
         """The newest status; None while the daemon is away for a moment. Raises Failure."""
@@ -66,6 +68,7 @@ class Watcher:
         except NoDaemon as absent:
             if self.absent_since_s is None:
                 self.absent_since_s = now_s
+                self.drawn = 0  # What is said now stands below it.
                 self.run.note(f"{absent}; trying again")
             if now_s - self.absent_since_s > _ABSENT_AFTER_S:
                 raise asking.no_daemon(absent) from None
@@ -73,41 +76,50 @@ class Watcher:
         self.absent_since_s = None
         return answer
 
-    def until(self, met: Met, need: int | None = None) -> Status | None:
-        """The first status that meets `met`; None where the deadline came first."""
+    def until(self, met: Met, aim: Aim | None = None) -> Status | None:
+        """The first status that meets `met`; None where the deadline came first.
+
+        `aim` tells in a few words what a status still lacks: said at the start, and again whenever
+        nothing else was said for a while. Without it this wait is none that people know of.
+        """
+        self.spoke_s = _NEVER
         while True:
             status = self.status()
             if status is not None:
-                self._show(status)
-                if met(status):
+                over = met(status)
+                self._show(status, None if over else aim)
+                if over:
                     return status
             left = None if self.deadline_s is None else self.deadline_s - time.monotonic()
             if left is not None and left <= 0:
-                self._give_up(status, need)
+                if status is not None and aim is not None:
+                    self.run.note(f"still waiting: {aim(status)}")
                 return None
             time.sleep(self.pause_s if left is None else min(self.pause_s, max(left, 0.01)))
 
-    def _show(self, status: Status) -> None:
-        rows, self.marks = progress(self.marks, status, time.monotonic())
+    def _show(self, status: Status, aim: Aim | None) -> None:
+        now_s = time.monotonic()
+        rows, self.marks = progress(self.marks, status, now_s)
         if self.run.quiet:
             return
+        told = [line(f"waiting: {aim(status)}")] if aim is not None else []
         if self.run.colours(sys.stderr) and sys.stderr.isatty():
-            self._redraw(status)
+            self._redraw([*told, *flight_lines(status.in_flight)])
             return
+        if not rows and now_s - self.spoke_s >= EVERY_S:
+            rows = told
         for row in rows:
             self.run.note(*row)
+            self.spoke_s = now_s
 
-    def _redraw(self, status: Status) -> None:
-        """On a terminal the calls in flight stay in place."""
-        block = ansi(flight_lines(status.in_flight))
+    def _redraw(self, rows: list[Line]) -> None:
+        """On a terminal what is waited for and the calls in flight stay in place."""
         up = f"\x1b[{self.drawn}A\x1b[J" if self.drawn else ""
-        sys.stderr.write(up + block)
+        sys.stderr.write(up + ansi(rows))
         sys.stderr.flush()
-        self.drawn = block.count("\n")
-
-    def _give_up(self, status: Status | None, need: int | None) -> None:
-        if status is not None:
-            self.run.note(f"still waiting: {waiting_for(status, need)}")
+        width = shutil.get_terminal_size().columns
+        lengths = [len(plain([row])) - 1 for row in rows]
+        self.drawn = sum(max(1, -(-length // width)) for length in lengths)
 
 
 def watcher(run: Invocation) -> Watcher:
@@ -147,49 +159,29 @@ def _anything(status: Status) -> bool:
 
 
 def reached(status: Status, need: int | None) -> bool:
-    """True where revision `need` (or a newer one) is the target and the pool was seen just now."""
+    """True where revision `need` (or a newer one) is in force, planned, and the pool was just seen."""
     target, seen = status.revision.target, status.observation
-    if need is not None and (target is None or target < need):
+    if target is None or target < (need or 0) or status.planned != target:
         return False
     return seen is not None and seen.complete and seen.age_s <= STALE_AFTER_S
 
 
-def calm(status: Status, need: int | None) -> bool:
+def calm(status: Status) -> bool:
     """Nothing of what `status` shows differs, is blocked or in flight."""
-    return reached(status, need) and status.plan.empty and not status.in_flight
+    return status.plan.empty and not status.in_flight
 
 
-def proven(status: Status, need: int | None) -> bool:
-    """The daemon has proven that all of the target is as desired, and it still is."""
-    revision = status.revision
-    known = revision.target is not None and revision.converged == revision.target
-    return known and calm(status, need)
+def proven(status: Status) -> bool:
+    """The daemon has proven that all of the target is as desired, from what it saw just now."""
+    age_s, revision = status.converged_age_s, status.revision
+    recent = age_s is not None and age_s <= STALE_AFTER_S
+    return recent and revision.converged == revision.target
 
 
-class Steady:
-    """Believes a condition of some objects once it held for longer than a plan takes to follow.
-
-    A daemon plans at most once a second, so for a moment a new target stands beside the plan of the
-    one before. For everything together `proven` needs no such patience.
-    """
-
-    def __init__(self) -> None:
-        self._since_s: float | None = None
-        self._target: int | None = None
-
-    def holds(self, met: bool, status: Status) -> bool:
-        """True if `met` held, for one target, for all of that time until now."""
-        now_s = time.monotonic()
-        if not met or self._since_s is None or status.revision.target != self._target:
-            self._since_s = now_s if met else None
-            self._target = status.revision.target
-        return self._since_s is not None and now_s - self._since_s > PLAN_FOLLOWS_S
-
-
-def all_in(status: Status, condition: Condition, need: int | None) -> bool:
+def all_in(status: Status, condition: Condition) -> bool:
     """Every selected object shows this condition."""
     rows = [*(node.condition for node in status.nodes), *(vm.condition for vm in status.vms)]
-    return reached(status, need) and all(row is condition for row in rows)
+    return all(row is condition for row in rows)
 
 
 def refuse_rejected(run: Invocation, status: Status, need: int | None) -> None:

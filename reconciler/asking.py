@@ -65,8 +65,9 @@ def decide(ask: Ask, facts: Facts, now: Now) -> Decision:
 
 
 def _apply(ask: AskApply, facts: Facts) -> Decision:
-    shown = facts.plan if facts.proposed is None else facts.proposed
-    if ask.plan is not None and ask.plan != plan_digest(shown):
+    gated = facts.revisions.state is HeadState.GATED
+    shown = facts.proposed if gated else facts.plan
+    if ask.plan is not None and (shown is None or ask.plan != plan_digest(shown)):
         return refused("StalePlan", "the plan is no longer the one that was read")
     candidate = facts.revisions.candidate
     target = facts.revisions.target

@@ -108,6 +108,7 @@ class Reconciler:
         self._plan = Plan()
         self._planned_for: int | None = None
         self._proposed: Plan | None = None
+        self._proposed_for: TreeLoaded | None = None
         self._proof_s: float | None = None
         self._stepped_s: float | None = None
         self._due_s: float | None = None
@@ -229,6 +230,9 @@ class Reconciler:
     def _follow(self, verdict: Verdict, now: Now) -> None:
         """Carry out what the revisions decided. The ledger knows the target before anybody acts on it."""
         before = self._desired_before
+        if self._revisions.candidate is not self._proposed_for:
+            # What was proposed belonged to another head, and nobody is to approve it for this one.
+            self._proposed, self._proposed_for = None, self._revisions.candidate
         for entry in verdict.entries:
             if not (isinstance(entry, SourceLost) and entry == self._journal.source_lost):
                 self._write(now, entry)
@@ -294,7 +298,10 @@ class Reconciler:
         self._stepped_s = now.mono_s
         self._due_s = None
         observed, desired = self._observed, self._desired()
-        if observed is None or desired is None or observed.age_s(now.mono_s) > STALE_AFTER_S:
+        if observed is None or observed.age_s(now.mono_s) > STALE_AFTER_S:
+            return
+        self._proposed = self._propose(observed, now)
+        if desired is None:
             return
         if self._fresh:
             self._learn(desired, observed, now)
@@ -302,7 +309,6 @@ class Reconciler:
         self._drift = diff(desired, observed, self._ledger, self._journal, now)
         self._plan = self._planned(self._drift, desired, observed, now)
         self._planned_for = self._in_force()
-        self._proposed = self._propose(observed, now)
         if self._view.may_act(now.mono_s):
             self._emit(desired, now)
         self._notice(now)

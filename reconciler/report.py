@@ -128,6 +128,8 @@ def _since(moment_s: float | None, now: Now) -> float | None:
 
 def _verdict(facts: Facts, now: Now) -> Verdict:
     """Not to know comes first, then a head that is refused, then what differs."""
+    if facts.desired is None and facts.proposed is not None and not facts.stale(now):
+        return Verdict.DIFFERS
     if facts.stale(now) or facts.desired is None:
         rejected = facts.revisions.state is HeadState.REJECTED
         return Verdict.INVALID if rejected and not facts.stale(now) else Verdict.UNKNOWN

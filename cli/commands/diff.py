@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from cli import asking, saved, select, supposing
 from cli.envelope import Finding, failure
+from cli.narrowing import of_cause
 from cli.options import Invocation, cxm_command, invocation
 from cli.render.data import diff_data
 from cli.render.diff import diff_lines
-from reconciler.actions import Cause, Plan
-from reconciler.status import Status, Verdict
+from reconciler.actions import Cause
+from reconciler.status import Status
 
 
 @cxm_command("diff")
@@ -32,11 +32,17 @@ from reconciler.status import Status, Verdict
     help="Only rows with this cause.",
 )
 def command(
-    sel: str, revision: int | None, wc: Path | None, url: str | None, out: Path | None, cause: str
+    sel: str,
+    revision: int | None,
+    wc: Path | None,
+    url: str | None,
+    out: Path | None,
+    cause: str | None,
 ) -> Finding:
     """What would change, why, and what refuses the rest.
 
-    Without -r, --wc or --url it is about the revision in force. Exit 0: nothing; 2: something.
+    Without -r, --wc or --url it is about the revision in force and, in mode gated, about the head
+    that waits for cxm apply. Exit 0: nothing; 2: something.
     """
     run = invocation()
     if sum(given is not None for given in (revision, wc, url)) > 1:
@@ -44,7 +50,9 @@ def command(
     status, of = _status(run, revision, wc, url)
     if out is not None:
         _save(run, out, status, of, committed=wc is None and url is None)
-    status = _of_cause(asking.narrowed(run, status, sel), cause)
+    status = asking.narrowed(run, status, sel)
+    if cause is not None:
+        status = of_cause(status, Cause(cause))
     moment = asking.moment(run)
     return Finding(
         str(status.verdict),
@@ -74,16 +82,3 @@ def _save(run: Invocation, file: Path, status: Status, of: str, *, committed: bo
         raise failure("refused", "Uncommitted", message, "commit it, then cxm diff -r N --out FILE")
     saved.write(file, status)
     run.note(f"plan saved: cxm apply {file}")
-
-
-def _of_cause(status: Status, cause: str | None) -> Status:
-    """Only the rows of one cause; where none is left, nothing differs for it."""
-    if cause is None:
-        return status
-    plan = Plan(
-        actions=tuple(row for row in status.plan.actions if row.cause == cause),
-        blocked=tuple(row for row in status.plan.blocked if row.cause == cause),
-    )
-    calm = plan.empty and status.verdict is Verdict.DIFFERS
-    verdict = Verdict.CONVERGED if calm else status.verdict
-    return msgspec.structs.replace(status, plan=plan, verdict=verdict)

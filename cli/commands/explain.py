@@ -11,7 +11,7 @@ import click
 from cli import tree
 from cli.envelope import Finding, failure
 from cli.options import Invocation, cxm_command, invocation
-from cli.render.explain import field_lines, resolved_data, resolved_lines
+from cli.render.explain import acts, field_lines, resolved_data, resolved_lines
 from cli.render.text import Line, Span, line, lines
 from cli.settings import node_settings
 from schema.errors import TITLES
@@ -83,9 +83,8 @@ def _field(path: str) -> Finding:
             raise failure("error", "NoSuchField", message)
         schema = known[key]
     name = ".".join((kind, *keys))
-    acts = any(f == name or f.startswith(f"{name}.") for f in effective())
-    data = {"field": name, "effective": acts, "schema": schema}
-    return Finding("converged", data, field_lines(name, schema, acts))
+    data = {"field": name, "effective": acts(name, effective()), "schema": schema}
+    return Finding("converged", data, field_lines(name, schema, effective()))
 
 
 # --- an object ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from cli.options import Invocation, cxm_command, invocation
 from cli.pool_access import Access
 from cli.render.survey import import_lines
 from cli.settings import node_settings
+from schema.fields import editor_files
 from schema.model import Desired
 
 
@@ -55,7 +56,7 @@ def command(
     found = importing.imported(observed, settings.cluster_id, existing)
     chosen = None if select.whole(sel) else frozenset(select.selected(sel, _objects(found)))
     files = found.files(chosen)
-    schemas = importing.editor_schemas()
+    schemas = editor_files()
     tree.write_new(out, {**files, **{p: c for p, c in schemas.items() if not (out / p).exists()}})
     return _finding(out, files, found, observed.pool.name)
 

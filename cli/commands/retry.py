@@ -18,6 +18,6 @@ def command(sel: str) -> Finding:
     It also ends the hands-off after two foreign changes of one VM (Contended).
     """
     run = invocation()
-    ask = AskRetry(objects=granting.named(run, sel), by="")
+    ask = AskRetry(objects=granting.seen(run, sel), by="")
     reply = asking.need_daemon(run, lambda control: control.post("retry", ask))
     return granting.granted(reply, f"tried again: {', '.join(ask.objects)}", objects=ask.objects)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from cli.envelope import Finding, failure
 from cli.options import cxm_command
 from cli.render.text import lines
-from schema.fields import KINDS, document
+from schema.fields import KINDS, document, schema_text
 from schema.suggest import listed, nearest
 
 
@@ -22,6 +21,5 @@ def command(kind: str) -> Finding:
         near = nearest(kind, KINDS)
         hint = f"did you mean {near}?" if near else f"there are {listed(KINDS)}"
         raise failure("error", "NoSuchKind", f'there is no kind "{kind}"', hint)
-    data = document(name)
-    text = msgspec.json.format(msgspec.json.encode(data), indent=2).decode()
-    return Finding("converged", {"kind": name, "schema": data}, lines(text))
+    data = {"kind": name, "schema": document(name)}
+    return Finding("converged", data, lines(schema_text(name)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
-from cli import asking, select, waiting
+from cli import asking, waiting
 from cli.envelope import Finding, failure
-from cli.options import Invocation, cxm_command, invocation
+from cli.narrowing import of_objects
+from cli.options import cxm_command, invocation
 from cli.render.data import status_data
+from cli.render.progress import waiting_for
 from cli.render.status import headline
 from cli.waiting import Watcher
 from reconciler.status import Condition, Status, Verdict
@@ -44,26 +46,26 @@ def command(sel: str, wanted: str, revision: int | None) -> Finding:
 # `until` is what `cxm apply`, `cxm drain --wait` and `cxm commit` end with, too.
 def until(watch: Watcher, sel: str, wanted: str, need: int | None) -> Finding:
     """Wait, with progress on stderr. Raises Failure: rejected (3), no daemon (1)."""
+    chosen: dict[int | None, frozenset[str] | None] = {}
 
-    steady = waiting.Steady()
+    def narrowed(status: Status) -> Status:
+        """What SEL names is looked up once for each revision: labels are read from its files."""
+        if status.planned not in chosen:
+            chosen[status.planned] = asking.chosen(watch.run, status, sel)
+        return of_objects(status, chosen[status.planned])
 
     def met(status: Status) -> bool:
         waiting.refuse_rejected(watch.run, status, need)
-        narrow = asking.narrowed(watch.run, status, sel)
-        if wanted == _CONVERGED and select.whole(sel):
-            return waiting.proven(narrow, need)
-        if wanted == _CONVERGED:
-            return steady.holds(waiting.calm(narrow, need), status)
-        return steady.holds(waiting.all_in(narrow, _CONDITIONS[wanted], need), status)
+        if not waiting.reached(status, need):
+            return False  # What SEL names may be in no revision before `need`.
+        narrow = narrowed(status)
+        if wanted != _CONVERGED:
+            return waiting.all_in(narrow, _CONDITIONS[wanted])
+        return waiting.calm(narrow) and (narrow is not status or waiting.proven(status))
 
-    status = watch.until(met, need)
+    status = watch.until(met, lambda status: waiting_for(status, need))
     if status is None:
         hint = "the work goes on; cxm status shows it"
         raise failure("timeout", "Timeout", f"{sel} is not {wanted} in time", hint)
-    return _finding(watch.run, status, sel)
-
-
-def _finding(run: Invocation, status: Status, sel: str) -> Finding:
-    data = status_data(asking.narrowed(run, status, sel))
-    rows = [headline(status)]
+    data, rows = status_data(narrowed(status)), [headline(status)]
     return Finding(str(Verdict.CONVERGED), data, rows, status.cluster, status.observation)

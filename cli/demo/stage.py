@@ -262,7 +262,9 @@ class Stage:
     def announce(self) -> None:
         """Write `demo.json` and `env`, each whole or not at all; called again for a new pid."""
         assert self.daemon is not None
-        node = {"name": NODE, "config": str(self.config), "pids": {"daemon": self.daemon.pid}}
+        # By its name, and as the one daemon that there is.
+        pids = dict.fromkeys(("cxmd", "daemon"), self.daemon.pid)
+        node = {"name": NODE, "config": str(self.config), "pids": pids}
         document = {
             **self.ready,
             "repository": self.repository_url,

@@ -21,19 +21,32 @@ def status_data(status: Status) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.to_builtins(status)
     for key in _IN_ENVELOPE:
         del data[key]
-    return {**data, "plan": plan_data(status.plan)}
+    return {**data, "plan": plan_data(status.plan), "proposed": _proposed(status)}
 
 
 def diff_data(status: Status) -> dict[str, Any]:
-    """The revision it is about, the rows of the plan, and a count per verb."""
-    summary = dict(sorted(Counter(str(a.verb) for a in status.plan.actions).items()))
-    if status.plan.blocked:
-        summary["blocked"] = len(status.plan.blocked)
+    """Where revisions stand, the rows of the one in force, and those of a head that waits."""
     return {
         "revision": msgspec.to_builtins(status.revision),
+        "planned": status.planned,
         **plan_data(status.plan),
-        "summary": summary,
+        "summary": _summary(status.plan),
+        "proposed": _proposed(status),
     }
+
+
+def _proposed(status: Status) -> dict[str, Any] | None:
+    """What `cxm apply` would do, where a head waits for it."""
+    plan = status.proposed
+    if plan is None:
+        return None
+    return {"revision": status.revision.head, **plan_data(plan), "summary": _summary(plan)}
+
+
+def _summary(plan: Plan) -> dict[str, int]:
+    """How many actions of each verb, and how many rows are blocked."""
+    counts = dict(sorted(Counter(str(action.verb) for action in plan.actions).items()))
+    return {**counts, "blocked": len(plan.blocked)} if plan.blocked else counts
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:

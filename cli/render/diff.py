@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+from cli.render.plans import (
+    WAITS,
+    gated,
+    head_named,
+    planned_named,
+    plans_lines,
+    proposed_counts,
+)
 from cli.render.rows import plan_counts, plan_lines
-from cli.render.status import alarm_lines, exception_lines, planned, transition
+from cli.render.status import alarm_lines, exception_lines
 from cli.render.text import Line, Span, line
 from cli.render.units import Moment, clock, from_utc, span
 from reconciler.status import Status, Verdict
 
 
 def diff_lines(status: Status, moment: Moment, *, of: str = "") -> list[Line]:
-    """The plan of a status. `of` names another tree (`working copy WC`) than the target.
+    """The plan of a status. `of` names another tree (`working copy WC`) than the one in force.
 
     Where the pool is not known, no row of an earlier plan is shown: it may be untrue by now.
     """
-    rows = [_dated(status, moment, of), *alarm_lines(status)]
+    told = f": {_what(status)} for {of or _subject(status)}; {_seen(status, moment)}"
+    rows = [line(Span(status.cluster or "(no cluster yet)", "strong"), told)]
+    rows += alarm_lines(status)
     if status.verdict is not Verdict.UNKNOWN:
-        rows += plan_lines(status.plan, moment, revisions="" if of else transition(status.revision))
+        rows += plan_lines(status.plan, moment) if of else plans_lines(status, moment, headed=True)
     return rows + exception_lines(status.exceptions)
 
 
-def _dated(status: Status, moment: Moment, of: str) -> Line:
-    unknown = status.verdict is Verdict.UNKNOWN
-    what = "not known what differs" if unknown else plan_counts(status.plan)
-    told = f": {what} for {of or _revision(status)}; {_seen(status, moment)}"
-    return line(Span(status.cluster or "(no cluster yet)", "strong"), told)
+def _what(status: Status) -> str:
+    if status.verdict is Verdict.UNKNOWN:
+        return "not known what differs"
+    return proposed_counts(status) if gated(status) else plan_counts(status.plan)
 
 
-def _revision(status: Status) -> str:
-    revision, number = status.revision, planned(status.revision)
-    if number is None:
-        return "no revision"
-    gated = revision.state == "gated"
-    author = revision.author if gated else revision.target_author
-    summary = revision.summary if gated else revision.target_summary
-    told = [*([author] if author else []), *([f'"{summary}"'] if summary else [])]
-    return f"r{number}" + (f" ({', '.join(told)})" if told else "")
+def _subject(status: Status) -> str:
+    """Whose plan the first rows are."""
+    if not gated(status):
+        return planned_named(status)
+    return f"{head_named(status.revision)}, which {WAITS}"
 
 
 def _seen(status: Status, moment: Moment) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from cli.render.text import Cell, Line, Span, line, table
@@ -13,24 +13,31 @@ NOT_YET = "not yet effective"
 BUILT_IN = "built-in default"
 
 
-def field_lines(name: str, schema: Mapping[str, Any], acts: bool) -> list[Line]:
-    """What may be written there, what it means, and whether this release acts on it."""
-    mark = "" if acts else f"  ({NOT_YET}: validated and kept, nothing acts on it)"
+def field_lines(name: str, schema: Mapping[str, Any], acting: Collection[str]) -> list[Line]:
+    """What may be written there, what it means, and whether this release acts on it.
+
+    `acting` holds the names of the fields that act.
+    """
+    mark = "" if acts(name, acting) else f"  ({NOT_YET}: validated and kept, nothing acts on it)"
     rows = [line(Span(name, "strong"), Span(mark, "warn"))]
     described = schema.get("description", "")
     rows += [line(f"  {described}")] if described else []
     rows += table(_facts(schema), indent=2)
     inner = schema.get("properties", {})
     if inner:
-        cells = [_inner_cells(key, part) for key, part in inner.items()]
+        marks = {key: not mark and not acts(f"{name}.{key}", acting) for key in inner}
+        cells = [_inner_cells(key, part, later=marks[key]) for key, part in inner.items()]
         rows += [line(Span("Fields", "strong")), *table(cells, indent=2)]
     return rows
 
 
+def acts(name: str, acting: Collection[str]) -> bool:
+    """Whether a field, or one inside it, acts in this release."""
+    return any(field == name or field.startswith(f"{name}.") for field in acting)
+
+
 def _facts(schema: Mapping[str, Any]) -> list[Sequence[Cell]]:
     facts: list[Sequence[Cell]] = [("type", _kind(schema))]
-    if "enum" in schema:
-        facts.append(("one of", ", ".join(map(str, schema["enum"]))))
     if "default" in schema:
         facts.append(("default", written(schema["default"])))
     if "x-cxm-ref" in schema:
@@ -42,15 +49,18 @@ def _kind(schema: Mapping[str, Any]) -> str:
     form = schema.get("x-cxm-form")
     if form:
         return str(form)
+    if "enum" in schema:
+        return " | ".join(map(written, schema["enum"]))
     kind = schema.get("type", "any")
     if kind == "array":
         return f"list of {_kind(schema.get('items', {}))}"
     return "map" if kind == "object" else str(kind)
 
 
-def _inner_cells(key: str, part: Mapping[str, Any]) -> Sequence[Cell]:
+def _inner_cells(key: str, part: Mapping[str, Any], *, later: bool) -> Sequence[Cell]:
     default = f"default {written(part['default'])}" if "default" in part else ""
-    return (key, _kind(part), default, part.get("description", ""))
+    mark = f"({NOT_YET}) " if later else ""
+    return (key, _kind(part), default, mark + part.get("description", ""))
 
 
 def resolved_lines(name: str, rows: Sequence[Resolved]) -> list[Line]:

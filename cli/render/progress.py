@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from cli.render.plans import WAITS, gated
 from cli.render.rows import plan_counts, progress_text, sign_of
 from cli.render.text import Line, line
 from cli.render.units import span
+from reconciler.revisions import HeadState
 from reconciler.status import FlightStatus, Status
 
 STEP = 0.1
@@ -19,41 +21,47 @@ EVERY_S = 30.0
 
 
 class Mark(NamedTuple):
-    """What was last said of one call: when, at which share; and how to say its end."""
+    """What was last said of one row: which call, when, at which share; and how to say its end."""
 
-    object: str
-    verb: str
+    txn: str
     share: float
     said_s: float
     began_s: float
 
 
-Marks = Mapping[str, Mark]
+Row = tuple[str, str]
+"""Object and verb: a restart is one row for people, though several calls carry it out in turn."""
+Marks = Mapping[Row, Mark]
 NOTHING: Marks = MappingProxyType({})
 
 
 def progress(marks: Marks, status: Status, mono_s: float) -> tuple[list[Line], Marks]:
-    """The lines worth saying now, and what has been said. Calls are told apart by their `txn`."""
+    """The lines worth saying now, and what has been said.
+
+    A row has ended when no call of it is in flight and the plan does not list it any more.
+    """
     rows: list[Line] = []
-    now: dict[str, Mark] = {}
+    open_rows = {(action.object, str(action.verb)) for action in status.plan.actions}
+    now: dict[Row, Mark] = {row: mark for row, mark in marks.items() if row in open_rows}
     for flight in status.in_flight:
-        before = marks.get(flight.txn)
+        row = (flight.object, flight.verb)
+        before = marks.get(row)
         mark = _mark(flight, mono_s, before)
-        if before is None:
+        if before is None or before.txn != flight.txn:
             rows.append(_begun(flight))
         elif _worth(before, mark, mono_s):
-            rows.append(_named(mark, progress_text(flight)))
+            rows.append(_told(row, progress_text(flight)))
         else:
             mark = before
-        now[flight.txn] = mark
-    ended = [mark for txn, mark in marks.items() if txn not in now]
-    took = [_named(mark, f"ended after {span(mono_s - mark.began_s)}") for mark in ended]
-    return rows + took, now
+        now[row] = mark
+    ended = [(row, mark) for row, mark in marks.items() if row not in now]
+    over = [_told(row, f"ended after {span(mono_s - mark.began_s)}") for row, mark in ended]
+    return rows + over, now
 
 
 def _mark(flight: FlightStatus, mono_s: float, before: Mark | None) -> Mark:
     began_s = before.began_s if before else mono_s - flight.running_s
-    return Mark(flight.object, flight.verb, flight.progress or 0.0, mono_s, began_s)
+    return Mark(flight.txn, flight.progress or 0.0, mono_s, began_s)
 
 
 def _worth(before: Mark, mark: Mark, mono_s: float) -> bool:
@@ -65,18 +73,29 @@ def _begun(flight: FlightStatus) -> Line:
     return line(sign_of(flight.verb), f" {flight.object} {flight.verb}{about}")
 
 
-def _named(mark: Mark, told: str) -> Line:
-    return line(sign_of(mark.verb), f" {mark.object} {mark.verb}: {told}")
+def _told(row: Row, words: str) -> Line:
+    obj, verb = row
+    return line(sign_of(verb), f" {obj} {verb}: {words}")
 
 
 def waiting_for(status: Status, need: int | None) -> str:
-    """In a few words, what still keeps a wait from ending."""
-    target = status.revision.target
-    if need is not None and (target is None or target < need):
+    """In a few words, what still keeps a wait for revision `need` from ending."""
+    revision, seen = status.revision, status.observation
+    if need is not None and (revision.target is None or revision.target < need):
+        return _not_in_force(status, need)
+    if seen is None or not seen.complete:
         return (
-            f"r{need} is not the target yet (r{target})" if target else f"r{need} is not read yet"
+            "the pool is not seen" if seen is None else f"the pool was seen {span(seen.age_s)} ago"
         )
-    if status.observation is None:
-        return "the pool has not been observed yet"
+    if status.planned != revision.target:
+        return f"r{revision.target} is being planned"
     flights = f", {len(status.in_flight)} in flight" if status.in_flight else ""
-    return plan_counts(status.plan) + flights
+    return f"{plan_counts(status.plan)}{flights}"
+
+
+def _not_in_force(status: Status, need: int) -> str:
+    if gated(status):
+        return f"r{status.revision.head} {WAITS}"
+    if status.revision.state == HeadState.FETCHING:
+        return f"r{status.revision.head} is being read"
+    return f"r{need} has not been seen yet"

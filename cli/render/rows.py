@@ -35,7 +35,6 @@ SIGNS: Mapping[Verb, Span] = {
 BLOCKED_SIGN = Span("#", "bad")
 FAULT_SIGN = Span("!", "bad")
 UNKNOWN_SIGN = Span("?", "warn")
-ADOPT_SIGN = Span("=", "good")
 
 _HEADS: Mapping[Cause, str] = {
     Cause.INTENT: "Intent",

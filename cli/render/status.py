@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cli.render.rows import (
-    FAULT_SIGN,
-    UNKNOWN_SIGN,
-    flight_lines,
-    plan_lines,
-    style_of,
-)
+from cli.render.plans import WAITS, gated, head_named, plans_lines
+from cli.render.rows import FAULT_SIGN, UNKNOWN_SIGN, flight_lines, style_of
 from cli.render.text import Cell, Line, Span, line, table
 from cli.render.units import Moment, counted, size, span
+from reconciler.revisions import HeadState
 from reconciler.status import (
     Condition,
     ExceptionStatus,
@@ -24,8 +20,9 @@ from reconciler.status import (
 )
 from schema.errors import ConfigError
 
-_VERDICTS = {Verdict.CONVERGED: "good", Verdict.DIFFERS: "warn"}
 _SHOWN_ERRORS = 5
+_GATED = "Gated"
+"""The condition's reason that the line about the head tells better."""
 
 
 def status_lines(
@@ -45,7 +42,7 @@ def status_lines(
         rows += vm_lines(status.vms if vms else _notable(status.vms))
     rows += flight_lines(status.in_flight)
     if known:
-        rows += plan_lines(status.plan, moment, revisions=transition(status.revision))
+        rows += plans_lines(status, moment)
     rows += exception_lines(status.exceptions)
     return rows + (unmanaged_lines(status) if unmanaged else [])
 
@@ -68,6 +65,8 @@ def _state(status: Status) -> str:
         return f"converged {span(status.converged_age_s)} ago"
     if status.verdict is Verdict.INVALID:
         return f"r{status.revision.head} rejected"
+    if gated(status) and not status.in_flight:
+        return f"r{status.revision.head} {WAITS}"
     if status.verdict is Verdict.DIFFERS and status.in_flight:
         return "converging"
     return str(status.verdict)
@@ -97,7 +96,7 @@ def _as_desired(vms: Sequence[VmStatus]) -> list[str]:
 
 
 def alarm_lines(status: Status) -> list[Line]:
-    """What a reader must not miss: no observation, no Subversion, a rejected head, a hold."""
+    """What a reader must not miss: no observation, no Subversion, a head that is not in force, a hold."""
     rows: list[Line] = []
     if status.verdict is Verdict.UNKNOWN or (
         status.observation and not status.observation.complete
@@ -107,12 +106,22 @@ def alarm_lines(status: Status) -> list[Line]:
         rows.append(line("  ", FAULT_SIGN, f" {_reasoned(status.reason, status.message)}"))
     if status.source.reason:
         rows.append(_source_line(status))
-    if status.revision.state == "rejected":
-        rows += rejected_lines(status.revision)
-    elif status.revision.state == "gated":
-        by = status.revision.author or "nobody named"
-        rows.append(line(f"  r{status.revision.head} ({by}) waits for: cxm apply"))
-    return rows
+    if status.revision.state == HeadState.REJECTED:
+        return rows + rejected_lines(status.revision)
+    return rows + _newer_lines(status)
+
+
+def _newer_lines(status: Status) -> list[Line]:
+    """A revision that is newer than the one whose rows are shown."""
+    revision = status.revision
+    if gated(status):
+        unseen = status.verdict is Verdict.UNKNOWN  # Else its own rows tell it.
+        return [line(f"  {head_named(revision)} {WAITS}")] if unseen else []
+    if revision.state == HeadState.FETCHING and revision.head != revision.target:
+        return [line(f"  {head_named(revision)} was seen, and is being read")]
+    if status.planned is not None and status.planned != revision.target:
+        return [line(f"  r{revision.target} is in force, and is being planned")]
+    return []
 
 
 def _blind(status: Status) -> Line:
@@ -125,7 +134,7 @@ def _blind(status: Status) -> Line:
 def _told_elsewhere(status: Status) -> bool:
     """True where the reason of the whole is that of a row, of the source or of the rejected head."""
     rows = {row.reason for row in status.plan.blocked}
-    return status.reason in rows | {status.source.reason, status.revision.reason}
+    return status.reason in rows | {status.source.reason, status.revision.reason, _GATED}
 
 
 def _source_line(status: Status) -> Line:
@@ -244,19 +253,6 @@ def unmanaged_lines(status: Status) -> list[Line]:
 
 def _plural(kind: str) -> str:
     return "copies" if kind == "copy" else f"{kind}s"
-
-
-def transition(revision: RevisionStatus) -> str:
-    """`r145 -> r146` where what the plan is about is newer than what was last converged."""
-    was, now = revision.converged, planned(revision)
-    if now is None or was == now:
-        return ""
-    return f"r{was} -> r{now}" if was is not None else f"r{now}"
-
-
-def planned(revision: RevisionStatus) -> int | None:
-    """The revision that the plan is about: the head where it waits for approval, else the target."""
-    return revision.head if revision.state == "gated" else revision.target
 
 
 def revision_lines(status: Status) -> list[Line]:

@@ -14,7 +14,7 @@ SEEN_BY_XAPI = (
 )
 """The client knows the types that go in and out, and nothing of how they are decided on."""
 
-SLOW = ("aiohttp", "rich", "ruamel", "jsonschema", "structlog", "cryptography", "pysvn")
+SLOW = ("aiohttp", "ruamel", "jsonschema", "structlog", "cryptography", "pysvn")
 """What costs a command its start-up when imported at the top of a module of `cli`."""
 
 

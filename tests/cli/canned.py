@@ -103,6 +103,7 @@ CALM = Status(
     source=SourceStatus(reachable=True, age_s=3.0, looks=7),
     nodes=(node("xen1"), node("xen2"), node("xen3")),
     vms=(vm("db1"), vm("web1"), vm("web2", node="xen2")),
+    planned=145,
     unmanaged=(UnmanagedVm(name="scratch", uuid="scratch-uuid", node="xen3", power="running"),),
     copies={"template": 3, "copy": 1, "snapshot": 2},
     converged_age_s=12.0,
@@ -199,6 +200,7 @@ DIFFERS = replace(
         target_summary="web1 to 8 GiB",
     ),
     plan=PLAN,
+    planned=146,
     in_flight=(FLIGHT,),
     nodes=(node("xen1"), node("xen2"), node("xen3", draining=True, schedulable=False)),
     vms=(
@@ -286,8 +288,25 @@ GATED = replace(
     mode="gated",
     armed=("drift",),
     in_flight=(),
-    revision=replace(DIFFERS.revision, target=145, staged=145, state="gated"),
+    plan=Plan(actions=(START,)),
+    planned=145,
+    proposed=PLAN,
+    revision=replace(
+        DIFFERS.revision, target=145, staged=145, state="gated", target_summary="web1 to 4 GiB"
+    ),
+    vms=DIFFERS.vms[:3],
 )
+"""r146 waits; meanwhile a VM that somebody stopped is to be started in any case."""
+
+UNREAD = replace(
+    CALM,
+    verdict=Verdict.DIFFERS,
+    revision=replace(CALM.revision, head=146, state="fetching", summary="web1 to 8 GiB"),
+)
+UNPLANNED = replace(
+    DIFFERS, plan=Plan(), planned=145, in_flight=(), exceptions=(), vms=CALM.vms, nodes=CALM.nodes
+)
+"""r146 has been in force for less than a second."""
 
 _ENTRIES: tuple[r.AnyEntry, ...] = (
     r.DaemonStarted(version="0.1.0", node="xen1", term=3),

@@ -31,6 +31,8 @@ class Script:
 
     statuses: list[Status] = field(default_factory=lambda: [canned.CALM])
     reply: Reply = field(default_factory=lambda: Reply(accepted=True, look=7))
+    refuses: Reply | None = None
+    """Its answer to `apply`, where it is another one than to everything else."""
     code: int = 200
     records: tuple[Record, ...] = canned.RECORDS
     why: Why | None = None
@@ -64,7 +66,10 @@ def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             script.posted.append((self.path, json.loads(body)))
-            self._send(script.code, msgspec.json.encode(script.reply))
+            if script.refuses is not None and self.path == "/v1/apply":
+                self._send(409, msgspec.json.encode(script.refuses))
+            else:
+                self._send(script.code, msgspec.json.encode(script.reply))
 
         def _send(self, code: int, body: bytes) -> None:
             self.send_response(code)
@@ -153,8 +158,11 @@ def cxm(capfd: pytest.CaptureFixture[str]) -> Cxm:
     return line
 
 
+Golden = Callable[[str, str], None]
+
+
 @pytest.fixture
-def golden() -> Callable[[str, str], None]:
+def golden() -> Golden:
     """Compare a text with the file of that name; a new text is written there to be looked at."""
 
     def compare(name: str, text: str) -> None:

@@ -10,13 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from cli.envelope import EXITS
+from reconciler.actions import Plan
 from reconciler.messages import Reply
-from reconciler.status import SourceStatus, Status
+from reconciler.status import Status
 from reconciler.why import Why
 from tests.cli import canned
 from tests.cli.conftest import Cxm, Script
-
-LOOKED = replace(canned.CALM, source=SourceStatus(reachable=True, age_s=0.1, looks=7))
 
 
 @pytest.mark.parametrize("command", ["status", "diff"])
@@ -73,6 +72,32 @@ def test_diff_as_json_has_the_rows_and_a_count_per_verb(daemon: Script, cxm: Cxm
     }
     assert data["blocked"][0]["best"]["node"] == "xen2"
     assert data["told"] == [msgspec.to_builtins(canned.PREFERS)]
+
+
+def test_what_a_head_that_waits_would_do_stands_beside_what_is_in_force(
+    daemon: Script, cxm: Cxm
+) -> None:
+    daemon.statuses = [canned.GATED]
+    data = cxm("diff", "-o", "json").envelope["data"]
+    assert [row["object"] for row in data["actions"]] == ["vm/db1"]
+    assert data["planned"] == 145
+    assert data["proposed"]["revision"] == 146
+    assert data["proposed"]["summary"] == {"migrate": 1, "restart": 1, "start": 1, "blocked": 2}
+    status = cxm("status", "-o", "json").envelope["data"]
+    assert status["proposed"] == data["proposed"]
+    assert [row["object"] for row in status["plan"]["actions"]] == ["vm/db1"]
+
+
+def test_a_selection_differs_where_the_head_that_waits_would_change_it(
+    daemon: Script, cxm: Cxm
+) -> None:
+    daemon.statuses = [replace(canned.GATED, plan=Plan())]
+    assert cxm("diff", "vm/web2").exit == 2
+    assert cxm("diff", "node/xen1").exit == 0
+    assert cxm("diff", "--cause", "drift").exit == 2
+    assert "vm/ci2" in cxm("diff", "vm/ci2").out  # New in the head: in no revision before it.
+    daemon.statuses = [replace(canned.GATED, plan=Plan(), proposed=None)]
+    assert cxm("diff", "node/xen1").exit == 2
 
 
 def test_diff_of_one_cause_counts_only_its_rows(daemon: Script, cxm: Cxm) -> None:
@@ -207,6 +232,12 @@ def test_thaw_retry_undrain(daemon: Script, cxm: Cxm) -> None:
     assert cxm("undrain", "web1").exit == 1
 
 
+def test_retry_of_all_is_of_what_is_in_the_pool(daemon: Script, cxm: Cxm) -> None:
+    daemon.statuses = [replace(canned.CALM, vms=(canned.vm("db1"), canned.vm("x", observed=None)))]
+    assert cxm("retry", "all").exit == 0
+    assert daemon.posted[0][1]["objects"] == ["node/xen1", "node/xen2", "node/xen3", "vm/db1"]
+
+
 def test_a_refusal_of_the_daemon_is_exit_4_in_its_words(daemon: Script, cxm: Cxm) -> None:
     daemon.code = 409
     daemon.reply = Reply(accepted=False, reason="NotFrozen", message="nothing is frozen")
@@ -223,7 +254,13 @@ def test_a_refusal_of_the_daemon_is_exit_4_in_its_words(daemon: Script, cxm: Cxm
 
 
 def test_drain_tells_at_once_what_cannot_be_moved(daemon: Script, cxm: Cxm) -> None:
-    daemon.statuses = [canned.CALM, canned.DIFFERS]
+    elsewhere = replace(canned.FAILING, object="vm/db1")
+    draining = replace(
+        canned.DIFFERS,
+        vms=(canned.vm("web3", node="xen3"), canned.vm("db1")),
+        plan=replace(canned.PLAN, blocked=(canned.FAILING, elsewhere)),
+    )
+    daemon.statuses = [canned.CALM, draining]
     found = cxm("drain", "xen3", "--for", "4h", "--reason", "DIMM swap")
     assert found.exit == 0
     assert daemon.posted == [
@@ -231,6 +268,7 @@ def test_drain_tells_at_once_what_cannot_be_moved(daemon: Script, cxm: Cxm) -> N
     ]
     assert "VM_LACKS_FEATURE" in found.err
     assert "install the guest tools" in found.err
+    assert "vm/db1" not in found.err
 
 
 def test_drain_and_wait_ends_partly_done_where_the_rest_is_blocked(
@@ -244,136 +282,6 @@ def test_drain_and_wait_ends_partly_done_where_the_rest_is_blocked(
     empty = tuple(replace(node, vms_running=0) for node in canned.DIFFERS.nodes)
     daemon.statuses = [replace(stuck, nodes=empty)]
     assert cxm("drain", "xen3", "--reason", "x", "--wait").exit == 0
-
-
-def test_wait_looks_at_subversion_first_and_waits_for_its_head(daemon: Script, cxm: Cxm) -> None:
-    stale = replace(canned.CALM, source=SourceStatus(reachable=True, age_s=9.0, looks=6))
-    newer = replace(canned.DIFFERS, source=SourceStatus(reachable=True, age_s=0.1, looks=7))
-    settled = replace(
-        LOOKED, revision=replace(canned.CALM.revision, head=146, target=146, converged=146)
-    )
-    daemon.statuses = [stale, stale, newer, newer, settled]
-    found = cxm("wait", "all")
-    assert found.exit == 0
-    assert daemon.posted == [("/v1/look", {})]
-    assert "> vm/web2 migrate  xen2 -> xen3" in found.err
-    assert "ended after" in found.err
-    assert found.out.startswith("lyon r146 AUTO, converged")
-
-
-def test_wait_for_a_revision_does_not_look(daemon: Script, cxm: Cxm) -> None:
-    assert cxm("wait", "all", "-r", "145").exit == 0
-    assert daemon.posted == []
-    late = cxm("wait", "all", "-r", "146", "--timeout", "300ms", "-o", "json")
-    assert late.exit == 8
-    assert late.envelope["verdict"] == "timeout"
-    assert "r146 is not the target yet (r145)" in late.err
-
-
-def test_wait_ends_at_once_at_a_rejected_head(daemon: Script, cxm: Cxm) -> None:
-    daemon.statuses = [replace(canned.REJECTED, source=LOOKED.source)]
-    found = cxm("wait", "all", "--timeout", "30s")
-    assert found.exit == 3
-    assert "r147 (mallory" in found.err
-    assert "vms/web2.yaml:5:1: error[V003]" in found.err
-    assert cxm("wait", "all", "-r", "145", "--timeout", "300ms").exit == 0
-
-
-def test_wait_never_takes_an_old_picture_for_the_truth(daemon: Script, cxm: Cxm) -> None:
-    daemon.statuses = [replace(canned.UNKNOWN, source=LOOKED.source)]
-    assert cxm("wait", "all", "--timeout", "300ms").exit == 8
-
-
-def test_wait_for_ready_and_for_a_word_that_means_nothing(daemon: Script, cxm: Cxm) -> None:
-    assert cxm("wait", "web1", "--for", "ready", "-r", "145").exit == 0
-    daemon.statuses = [canned.DIFFERS]
-    assert cxm("wait", "vm/ci2", "--for", "ready", "-r", "1", "--timeout", "200ms").exit == 8
-    assert cxm("wait", "vm/ci2", "--for", "Degraded", "-r", "1", "--timeout", "5s").exit == 0
-    assert cxm("wait", "all", "--for", "happiness").exit == 64
-
-
-def test_wait_for_some_objects_lets_the_plan_catch_up_with_a_new_target(
-    daemon: Script, cxm: Cxm
-) -> None:
-    """A daemon plans once a second: just after a commit the plan may still be the one before."""
-    revision = replace(canned.CALM.revision, head=146, target=146, state="target")
-    before = replace(canned.CALM, revision=revision)
-    planned = replace(canned.DIFFERS, revision=revision)
-    after = replace(canned.CALM, revision=replace(revision, converged=146))
-    daemon.statuses = [before, before, planned, planned, after]
-    found = cxm("wait", "vm/web2", "-r", "146", "--timeout", "10s")
-    assert found.exit == 0
-    assert "> vm/web2 migrate" in found.err
-    assert daemon.statuses == [after]
-
-
-def test_wait_without_subversion_waits_for_what_is_in_force(daemon: Script, cxm: Cxm) -> None:
-    daemon.statuses = [canned.OFFLINE]
-    found = cxm("wait", "all", "--timeout", "5s")
-    assert found.exit == 0
-    assert "Subversion does not answer" in found.err
-
-
-def test_apply_in_mode_auto(daemon: Script, cxm: Cxm) -> None:
-    daemon.statuses = [LOOKED]
-    assert cxm("apply").exit == 0
-    assert daemon.posted == [("/v1/look", {}), ("/v1/apply", {"ask": "apply", "revision": 145})]
-
-
-def test_apply_in_mode_gated_needs_a_word(daemon: Script, cxm: Cxm) -> None:
-    daemon.statuses = [replace(canned.GATED, source=LOOKED.source)]
-    refused = cxm("apply")
-    assert refused.exit == 4
-    assert "> vm/web2" in refused.err
-    assert daemon.posted == [("/v1/look", {})]
-    begun = cxm("apply", "--yes", "--no-wait")
-    assert begun.exit == 2
-    assert daemon.posted[-1] == ("/v1/apply", {"ask": "apply", "revision": 146})
-
-
-def test_apply_of_an_old_revision_is_refused(daemon: Script, cxm: Cxm) -> None:
-    daemon.statuses = [LOOKED]
-    found = cxm("apply", "-r", "12")
-    assert found.exit == 4
-    assert "svn merge -r HEAD:12" in found.err
-    assert daemon.posted == [("/v1/look", {})]
-
-
-def test_apply_of_a_saved_plan_is_exact_or_nothing(
-    daemon: Script, cxm: Cxm, tmp_path: Path
-) -> None:
-    gated = replace(canned.GATED, source=LOOKED.source)
-    daemon.statuses = [gated]
-    file = tmp_path / "plan.json"
-    assert cxm("diff", "--out", file).exit == 2
-    later = replace(canned.START, waits=None, estimate_s=3.0)
-    same = replace(canned.PLAN, actions=(canned.MIGRATE, canned.RESTART, later))
-    daemon.statuses = [replace(gated, plan=same)]
-    assert cxm("apply", file, "--yes", "--no-wait").exit == 2
-    assert daemon.posted[-1][0] == "/v1/apply"
-    daemon.posted.clear()
-    daemon.statuses = [replace(gated, plan=replace(canned.PLAN, actions=(canned.MIGRATE,)))]
-    stale = cxm("apply", file, "--yes", "-o", "json")
-    assert stale.exit == 7
-    assert "no longer: vm/web1 restart" in stale.envelope["errors"][0]["hint"]
-    assert daemon.posted == [("/v1/look", {})]
-
-
-def test_a_file_that_is_no_plan(daemon: Script, cxm: Cxm, tmp_path: Path) -> None:
-    file = tmp_path / "plan.json"
-    file.write_text("{}", encoding="utf-8")
-    assert cxm("apply", file).exit == 1
-    assert daemon.posted == []
-
-
-def test_a_plan_of_uncommitted_files_is_not_saved(
-    daemon: Script, cxm: Cxm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cli.supposing.folder", lambda *_: canned.DIFFERS)
-    found = cxm("diff", "--wc", tmp_path, "--out", tmp_path / "plan.json")
-    assert found.exit == 4
-    assert not (tmp_path / "plan.json").exists()
-    assert daemon.asked == []
 
 
 @pytest.mark.parametrize(

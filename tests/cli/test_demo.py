@@ -5,79 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-_UP_WITHIN_S = 90.0
-BIN = Path(sys.executable).parent
+from tests.cli.demos import Demo, running, until
 
-
-def until(ready: Callable[[], bool], within_s: float) -> bool:
-    end_s = time.monotonic() + within_s
-    while not ready():
-        if time.monotonic() > end_s:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-class Demo:
-    """A demo that is up, and a shell in its environment."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @property
-    def document(self) -> dict[str, Any]:
-        return dict(json.loads((self.folder / "demo.json").read_bytes()))
-
-    def sh(self, command: str) -> subprocess.CompletedProcess[str]:
-        line = f". {self.folder}/env && {command}"
-        clean = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(self.folder)}
-        return subprocess.run(
-            ["/bin/sh", "-c", line], env=clean, capture_output=True, encoding="utf-8", check=False
-        )
+pytestmark = pytest.mark.xdist_group("demo")
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    folder = tmp_path_factory.mktemp("d") / "demo"
-    log = folder.with_suffix(".log").open("wb")
-    child = subprocess.Popen(
-        [str(BIN / "cxm"), "demo", "--quick", "--keep", "--dir", str(folder)],
-        stdout=log,
-        stderr=log,
-    )
-    try:
-        up = until((folder / "env").is_file, _UP_WITHIN_S)
-        assert up, Path(log.name).read_text(encoding="utf-8")
-        yield Demo(folder)
-    finally:
-        child.send_signal(signal.SIGTERM)
-        code = child.wait(30)
-        log.close()
-    assert code == 0
-    assert not (folder / "env").exists()
-    assert not alive(folder)
-
-
-def alive(folder: Path) -> list[str]:
-    """Command lines of processes that still belong to the demo."""
-    lines: list[str] = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = entry.read_bytes().decode("utf-8", "replace").replace("\0", " ")
-        except OSError:
-            continue
-        if str(folder) in words and str(os.getpid()) != entry.parent.name:
-            lines.append(words)
-    return lines
+    with running(tmp_path_factory.mktemp("d") / "demo") as up:
+        yield up
 
 
 def test_the_tree_is_in_force_and_nothing_differs(demo: Demo) -> None:

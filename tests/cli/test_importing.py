@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from cli.envelope import Failure
-from cli.importing import editor_schemas, imported
+from cli.importing import imported
+from cli.render.survey import import_lines, survey_lines
+from cli.render.text import plain
 from cli.surveying import survey
 from cli.tree import write_new
 from membership.clock import Now
@@ -25,6 +27,7 @@ from reconciler.observed import (
     Storage,
 )
 from schema.tree import load
+from tests.cli.conftest import Golden
 
 GIB = 1 << 30
 NOW = Now(mono_s=1000.0, epoch_s=1000.0)
@@ -129,11 +132,6 @@ def test_nothing_that_is_there_is_overwritten(tmp_path: Path) -> None:
     assert not (tmp_path / "vms/b.yaml").exists()
 
 
-def test_every_kind_has_its_schema_for_editors() -> None:
-    assert ".schema/vm.schema.json" in editor_schemas()
-    assert ".schema/cluster.schema.json" in editor_schemas()
-
-
 def test_a_survey_tells_what_cannot_be_drained_double_names_and_what_is_left_out() -> None:
     found = survey(OBSERVED, NOW)
     assert (found.vms, found.running, found.master) == (4, 3, "Xen 1")
@@ -143,3 +141,11 @@ def test_a_survey_tells_what_cannot_be_drained_double_names_and_what_is_left_out
     assert found.double == {"twin": [uuid(12), uuid(13)]}
     assert found.left_out == {"snapshot": 2, "template": 1}
     assert first.memory_free == 20 * GIB
+
+
+def test_what_a_survey_and_an_import_say(golden: Golden) -> None:
+    golden("survey", plain(survey_lines(survey(OBSERVED, NOW))))
+    found = imported(OBSERVED, CLUSTER)
+    rows = import_lines("tree", len(found.nodes), len(found.vms), found.left_out, found.renamed)
+    golden("import", plain(rows))
+    golden("import-files", "".join(f"{p}\n{t.decode()}" for p, t in found.files(None).items()))

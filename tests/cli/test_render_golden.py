@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from msgspec.structs import replace
 
 from cli.render.diff import diff_lines
 from cli.render.events import event_line, minor
+from cli.render.explain import resolved_lines
 from cli.render.progress import NOTHING, progress
 from cli.render.status import status_lines
 from cli.render.text import Line, Span, ansi, line, plain, table
@@ -17,10 +16,10 @@ from cli.render.why import why_lines
 from reconciler.messages import Authorship
 from reconciler.status import Status
 from reconciler.why import Candidate, Past, Why
+from schema.tree import load
 from tests.cli import canned
 from tests.cli.canned import GIB, MOMENT
-
-Golden = Callable[[str, str], None]
+from tests.cli.conftest import Cxm, Golden
 
 WHY = Why(
     object="vm/ci2",
@@ -45,6 +44,8 @@ WHY = Why(
         ("unknown", canned.UNKNOWN),
         ("offline", canned.OFFLINE),
         ("gated", canned.GATED),
+        ("unread", canned.UNREAD),
+        ("unplanned", canned.UNPLANNED),
     ],
 )
 def test_status_and_diff_of_each_state(name: str, status: Status, golden: Golden) -> None:
@@ -64,6 +65,28 @@ def test_events_one_line_each(golden: Golden) -> None:
 
 def test_why(golden: Golden) -> None:
     golden("why", plain(why_lines(WHY, MOMENT)))
+
+
+TREE = {
+    "cluster.yaml": b"apiVersion: cxm/v1\nkind: Cluster\nname: lyon\n"
+    b"id: 6caf76a5-7035-48ae-8280-ad3729a6f2e7\nmode: auto\ndefaults: {vm: {restart: now}}\n",
+    "profiles/web.yaml": b"apiVersion: cxm/v1\nkind: Profile\nname: web\nvcpus: 2\n",
+    "vms/web1.yaml": b"apiVersion: cxm/v1\nkind: VM\nname: web1\nmanage: enforce\n"
+    b"match: {uuid: 73f80e52-a369-48b5-a441-4c46f147ecf9}\nextends: profile/web\n"
+    b"labels: {role: web}\nmemory: 4GiB\n",
+}
+
+
+@pytest.mark.parametrize("field", ["VM.placement", "VM.memory", "VM.recovery", "VM.start"])
+def test_explain_a_field(field: str, cxm: Cxm, golden: Golden) -> None:
+    golden(f"explain-{field}", cxm("explain", field).out)
+
+
+def test_explain_every_value_of_an_object(golden: Golden) -> None:
+    loaded = load(TREE)
+    assert loaded.errors == ()
+    rows = loaded.provenance.resolved("vm/web1")
+    golden("explain-resolved", plain(resolved_lines("vm/web1", rows)))
 
 
 def test_colour_carries_nothing_alone() -> None:
@@ -122,4 +145,20 @@ def test_progress_speaks_at_the_start_each_tenth_and_at_the_end() -> None:
     assert said[0] == "0 > vm/web2 migrate  xen2 -> xen3\n"
     assert said[1] == "2 > vm/web2 migrate: running 11%\n"
     assert said[-1] == "41 > vm/web2 migrate: ended after 47 s\n"
+    assert not marks
+
+
+def test_a_restart_is_one_row_whose_calls_come_in_turn() -> None:
+    restart = replace(canned.FLIGHT, object="vm/web1", verb="restart", message="4GiB -> 8GiB")
+    stop, start = (replace(restart, txn=f"cxm-3-{n}", progress=0.0) for n in (1, 3))
+    between = replace(canned.DIFFERS, in_flight=())
+    said: list[str] = []
+    marks = NOTHING
+    flights = ((stop,), (), (replace(start, message="4GiB of 8GiB"),))
+    for n, in_flight in enumerate(flights):
+        rows, marks = progress(marks, replace(between, in_flight=in_flight), float(n))
+        said.append(plain(rows))
+    assert said == ["~ vm/web1 restart  4GiB -> 8GiB\n", "", "~ vm/web1 restart  4GiB of 8GiB\n"]
+    rows, marks = progress(marks, canned.CALM, 9.0)
+    assert plain(rows) == "~ vm/web1 restart: ended after 15 s\n"
     assert not marks

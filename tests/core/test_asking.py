@@ -20,6 +20,8 @@ from reconciler.messages import (
     SourceSeen,
 )
 from reconciler.records import Excepted, Retried, Targeted
+from reconciler.sameness import plan_digest
+from reconciler.status import Verdict
 from tests.core.stage import EPOCH_S, Stage, desired, head, pool
 from tests.plan.expansion import MONO_S
 
@@ -274,3 +276,27 @@ def test_a_head_that_is_no_longer_believed_can_no_longer_be_approved() -> None:
     fresh = waiting()
     fresh.tell(SourceSeen(head=head(8, repository="another")))
     assert fresh.ask(AskApply(revision=8, by="root")).reason == "NotTheHead"
+
+
+def test_a_plan_that_was_read_of_one_head_approves_no_other() -> None:
+    """Until the new head is planned there is nothing that could have been read of it."""
+    fresh = waiting()
+    fresh.see(pool(GATED, vms={"web1": {}}))
+    read = fresh.status.proposed
+    assert read is not None
+    newer = fresh.status.revision.head
+    assert newer is not None
+    fresh.commit(newer + 1, desired(cluster={"mode": "gated"}, nodes=NODES, vms={"web1": {}}))
+    assert fresh.status.proposed is None
+    reply = fresh.ask(AskApply(revision=newer + 1, by="alice", plan=plan_digest(read)))
+    assert (reply.accepted, reply.reason) == (False, "StalePlan")
+
+
+def test_the_first_revision_of_a_gated_cluster_can_be_read_before_it_is_approved() -> None:
+    fresh = gated()
+    fresh.see(pool(GATED, vms={"web1": {}}))
+    proposed = fresh.status.proposed
+    assert proposed is not None
+    assert [row.object for row in proposed.actions] == ["vm/web1"]
+    assert fresh.status.verdict is Verdict.DIFFERS
+    assert fresh.ask(AskApply(revision=7, by="root", plan=plan_digest(proposed))).accepted

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -136,19 +135,19 @@ async def test_the_loop_lives_while_a_large_tree_is_read(
         files[f"lyon/vms/m{number:03}.yaml"] = fresh
     repository.committed("large", files)
     head = await head_of(source)
-    worst = 0.0
+    turns = 0
 
     async def watch() -> None:
-        nonlocal worst
+        nonlocal turns
         while True:
-            before = time.monotonic()
             await asyncio.sleep(0.01)
-            worst = max(worst, time.monotonic() - before)
+            turns += 1
 
     watching = asyncio.create_task(watch())
     await source.fetch(head, 0, 30)
     watching.cancel()
-    assert worst < 0.5
+    # Read on the loop, the tree would leave it no turn but those while Subversion works.
+    assert turns > 10
 
 
 async def test_changed_files_on_disk_are_not_taken_for_the_revision(

@@ -13,8 +13,9 @@ from itertools import chain
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from reconciler import inflight, reconciler
+from reconciler import inflight, placement, reconciler
 from reconciler.edge import lines
 from reconciler.edge.converge import Converge
 from reconciler.journal import InFlight, JournalState
@@ -87,6 +88,25 @@ def waits_for_no_latecomer(patch: Patch) -> None:
     patch.setattr(inflight, "SETTLE_S", 0.0)
 
 
+def takes_a_hang_for_quiet(patch: Patch) -> None:
+    """What a hung toolstack took in and has not yet begun is taken for lost."""
+    over = inflight._over
+
+    def hasty(flight: InFlight, observed: Observed) -> bool:
+        return over(flight, replace(observed, steady_since_s=0.0))
+
+    patch.setattr(inflight, "_over", hasty)
+
+
+def puts_them_anywhere(patch: Patch) -> None:
+    """Only, avoid and closed nodes count for nothing."""
+    patch.setattr(placement, "_by_rule", lambda *_: None)
+
+
+def counts_no_memory(patch: Patch) -> None:
+    patch.setattr(placement, "_by_size", lambda *_: None)
+
+
 def writes_half_steps(patch: Patch) -> None:
     """The records of one step are not one thing on disk."""
     seal = lines.seal
@@ -124,11 +144,14 @@ def _numbers(label: str) -> list[int]:
 
 VARIANTS: Mapping[str, Variant] = {
     "late journal": Variant(late_journal, seed=1),
-    "believes the return": Variant(believes_the_return, seed=5),
-    "takes silence for failure": Variant(takes_silence_for_failure, seed=5),
-    "acts on old pictures": Variant(acts_on_old_pictures, seed=1),
-    "forgets what is in flight": Variant(forgets_what_is_in_flight, seed=2),
-    "has no patience with others": Variant(has_no_patience_with_others, seed=2),
+    "believes the return": Variant(believes_the_return, seed=1),
+    "takes silence for failure": Variant(takes_silence_for_failure, seed=1),
+    "acts on old pictures": Variant(acts_on_old_pictures, seed=2),
+    "forgets what is in flight": Variant(forgets_what_is_in_flight, seed=1),
+    "has no patience with others": Variant(has_no_patience_with_others, seed=1),
+    "takes a hang for quiet": Variant(takes_a_hang_for_quiet, seed=7),
+    "puts them anywhere": Variant(puts_them_anywhere, seed=1),
+    "counts no memory": Variant(counts_no_memory, seed=2),
     "waits for no latecomer": Variant(
         waits_for_no_latecomer, seam="on its way: Async.VM.clean_shutdown"
     ),

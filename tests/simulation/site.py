@@ -68,7 +68,7 @@ class Site:
         self._seed = seed
         self.world = make_world(seed)
         self.repository = Repository()
-        self.network = Network(self.world)
+        self.network = Network(self.world, random.Random(seed))
         self.scene = Scene(self.world, self.repository, self.network)
         self.records: list[Record] = []
         self.lives = 0

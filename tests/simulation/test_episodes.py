@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.episodes import EPISODES, SEEDS, figures, run, saved
 
 PARTS = 8
-SEEDS_A_PART = 60
+SEEDS_A_PART = 40
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -19,7 +19,10 @@ MOST_MEMORY_GIB = 20
 Act = Callable[[], Awaitable[None]]
 
 
+CROWDED_GIB = 5
 UNSEEN_S = 30.0
+PAIRED = 0.4
+APART_S = (0.0, 4.0)
 
 
 class Trouble:
@@ -36,6 +39,7 @@ class Trouble:
             self.answer_lost: 3,
             self.slow: 2,
             self.api_hang: 2,
+            self.hang_after_commit: 3,
             self.api_restart: 2,
             self.migrate_fail: 2,
             self.guest_act: 2,
@@ -43,11 +47,18 @@ class Trouble:
             self.killed_soon: 4,
             self.bad_commit: 1,
             self.greedy_commit: 1,
+            self.crowded_commit: 2,
             self.repository_away: 1,
         }
 
     async def happen(self) -> None:
-        """One thing, drawn by weight."""
+        """One thing, drawn by weight, or two of them close together."""
+        await self._one()
+        if self._chance.random() < PAIRED:
+            await asyncio.sleep(self._chance.uniform(*APART_S))
+            await self._one()
+
+    async def _one(self) -> None:
         kinds = list(self._kinds)
         (act,) = self._chance.choices(kinds, [self._kinds[kind] for kind in kinds])
         await act()
@@ -83,6 +94,13 @@ class Trouble:
 
     async def api_hang(self) -> None:
         self._fault("api-hang", 2, 90, host=HOSTS[0])
+
+    async def hang_after_commit(self) -> None:
+        """The calls that a commit leads to are taken in by a toolstack that has just stopped to work:
+        it carries them out when everybody has given them up."""
+        await self.good_commit()
+        await asyncio.sleep(self._chance.uniform(0.2, 3.0))
+        self._fault("api-hang", 15, 90, host=HOSTS[0])
 
     async def api_restart(self) -> None:
         self._fault("api-restart", 2, 40, host=self._chance.choice((HOSTS[0], *HOSTS)))
@@ -162,6 +180,14 @@ class Trouble:
         gone = self._chance.sample(list(VM_HOMES), 4)
         vms = {name: vm for name, vm in self.wish.vms.items() if name not in gone}
         self._site.commit(replace(self.wish, vms=vms), "spring cleaning")
+        await self._site.ping()
+
+    async def crowded_commit(self) -> None:
+        """More than one host can hold: some of it cannot be, and must not be tried."""
+        wish, host = self.wish, self._chance.choice(HOSTS)
+        for name in self._chance.sample(list(VM_HOMES), 4):
+            wish = wish.with_vm(name, state="running", memory_gib=CROWDED_GIB, only=(host,))
+        self._site.commit(wish, "all on one")
         await self._site.ping()
 
     async def repository_away(self) -> None:

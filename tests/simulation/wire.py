@@ -7,6 +7,7 @@ once it goes on, and nobody can take it back.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from contextvars import copy_context
 from typing import Any, cast
@@ -20,6 +21,9 @@ from xapi.transport import FailureKind, JsonValue, TransportFailure, XapiFailure
 LATE_S = 2.5
 """How long a request of a dead process may be on its way: the next daemon is up by then."""
 
+BACKLOG_S = 3.0
+"""How long a toolstack that hung takes to work off what it took in meanwhile."""
+
 CHANGING = ("Async.", "VM.set_", "VM.add_tags")
 HOSTS = {address: name for name, address in ADDRESSES.items()}
 
@@ -27,8 +31,9 @@ HOSTS = {address: name for name, address in ADDRESSES.items()}
 class Network:
     """The pool's side of the wire: outlives every daemon. `waiting`: taken in, not yet begun."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, chance: random.Random) -> None:
         self.world = world
+        self._chance = chance
         self.waiting: dict[int, str] = {}
         self._context = copy_context()
         self._requests: set[asyncio.Task[Any]] = set()
@@ -61,6 +66,8 @@ class Network:
             await asyncio.sleep(late_s)
             while (hang := faults.active("api-hang", **about)) is not None:
                 await hang.ended.wait()
+                # Many threads go on at once: what came first is not what is done first.
+                await asyncio.sleep(self._chance.uniform(0.0, BACKLOG_S))
         finally:
             del self.waiting[number]
         return await self.world.call(host, method, cast("Sequence[Value]", params))
