@@ -50,8 +50,12 @@ shape: $(ready)
 test: check ## check, then every test
 	@$(pytest) tests
 
-sim: $(ready) ## simulated pools in virtual time
+# make sim SEEDS=500, or HOURS=100 of simulated time; FIRST is the first fresh seed.
+SEEDS ?= 300
+FIRST ?= 1000
+sim: $(ready) ## simulated pools in virtual time; SEEDS=n or HOURS=h of random trouble
 	@$(pytest) -q $(wildcard tests/simulator tests/simulation tests/xapi/virtual)
+	@$(bin)/python -m tests.simulation.episodes --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
 
 wire: $(ready) ## clients of other makers against the simulator's ports
 	@$(pytest) -q tests/wire
