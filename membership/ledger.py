@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+import msgspec
 from msgspec import field
 
 from membership.clock import Now
@@ -93,6 +94,11 @@ class Fact(Frozen, frozen=True, kw_only=True):
 V = TypeVar("V", bound=Value)
 
 
+def _rank(fact: Fact) -> tuple[int, int, bytes]:
+    """Two writers of one (term, seq) must not exist; if they do, every peer picks the same of them."""
+    return (fact.term, fact.seq, msgspec.json.encode(fact))
+
+
 class Ledger(Frozen, frozen=True, kw_only=True):
     """An immutable set of facts, one per key. `facts` iterates in the order of the keys."""
 
@@ -103,7 +109,7 @@ class Ledger(Frozen, frozen=True, kw_only=True):
         merged = dict(self.facts)
         for fact in facts:
             known = merged.get(fact.key)
-            if known is None or (fact.term, fact.seq) > (known.term, known.seq):
+            if known is None or _rank(fact) > _rank(known):
                 merged[fact.key] = fact
         return Ledger(facts={key: merged[key] for key in sorted(merged)})
 
