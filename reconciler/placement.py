@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from heapq import merge
 
 from reconciler.actions import UP, Rejection
 from reconciler.adoption import Adoption
@@ -22,7 +21,8 @@ Rank = tuple[int, str, str]
 class Wanted:
     """What is looked for: a home for `vm` that takes `size` bytes and `vcpus`.
 
-    `leaving` is the host it stands on, for a restart: its own memory there becomes free first.
+    `leaving` is the host it stands on, for a restart: its own memory there becomes free first. `stay`
+    is the host that it is not to be taken from without need.
     `live` adds what a live migration asks for beyond a start.
     """
 
@@ -31,6 +31,7 @@ class Wanted:
     size: int
     vcpus: int
     leaving: str | None = None
+    stay: str | None = None
     live: bool = False
 
 
@@ -87,7 +88,7 @@ class Board:
             insort(self._order, self._ranks[uuid])
 
     def choose(self, wanted: Wanted) -> Choice:
-        """The best node: preferred ones in their order, then the most free memory, then by name."""
+        """The best node: preferred ones in their order, then where it is, then by free memory and name."""
         for uuid in self._candidates(wanted):
             node, host = self._nodes[uuid]
             if reject(wanted, node, host, self) is None:
@@ -100,19 +101,12 @@ class Board:
             for name in wanted.vm.placement.prefer
             if name in self.adoption.node_uuids
         ]
+        if wanted.stay is not None and wanted.stay in self._nodes:
+            preferred.append(wanted.stay)
         yield from preferred
-        for _, _, uuid in self._ranked(wanted):
+        for _, _, uuid in self._order:
             if uuid not in preferred:
                 yield uuid
-
-    def _ranked(self, wanted: Wanted) -> Iterable[Rank]:
-        """By free memory, as it will be once the VM has left where it is."""
-        leaving = wanted.leaving
-        if leaving is None or leaving not in self._ranks:
-            return self._order
-        own = self._ranks[leaving]
-        moved = (own[0] - footprint(wanted.real), *own[1:])
-        return merge((rank for rank in self._order if rank != own), (moved,))
 
     def why_not(self, wanted: Wanted) -> tuple[Rejection, ...]:
         """Every node's reason to refuse the VM, for those that have one."""

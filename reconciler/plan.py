@@ -176,6 +176,10 @@ class _Planner:
         up = (PowerState.RUNNING, None)
         return {vm.name for vm in down if vm.name in named and desired_power(vm) in up}
 
+    def _here(self, change: Change) -> str:
+        node = change.real.node if isinstance(change, VmChange) else change.host.uuid
+        return self._drift.adoption.node_name(node)
+
     def _action(self, row: _Row, slots: Slots) -> Action:
         change, step, waits = row.change, row.step, row.waits
         if step is not None and waits is None:
@@ -188,7 +192,7 @@ class _Planner:
             verb=change.verb,
             cause=change.cause,
             reason=change.reason,
-            message=_message(change, step),
+            message=_message(change, step, self._here(change)),
             disruption=change.disruption if isinstance(change, VmChange) else Disruption.NONE,
             estimate_s=_estimate(change),
             preconditions=_preconditions(change, self._drift),
@@ -279,13 +283,16 @@ def _is_coming(row: _Row) -> bool:
 # --- rows ------------------------------------------------------------------------------------------
 
 
-def _message(change: Change, step: Step | None) -> str:
+def _message(change: Change, step: Step | None, here: str) -> str:
+    """`here` names the node that the VM is on now."""
     if step is None or step.node is None or isinstance(change, NodeChange):
         return change.message
     if change.verb is Verb.MIGRATE:
         return f"{change.message}, to {step.node}"
     if change.verb in (Verb.START, Verb.RESUME):
         return f"{change.message}, on {step.node}"
+    if change.verb is Verb.RESTART and step.node != here:
+        return f"{change.message}, then on {step.node}"
     return change.message
 
 

@@ -95,7 +95,8 @@ def _up(change: VmChange, board: Board, owed: OwnStop | None) -> Step | Blocked:
     real = change.real
     if real.power is PowerState.PAUSED:
         return Step(Unpause(vm=real.uuid))
-    wanted = Wanted(vm=change.vm, real=real, size=need(real), vcpus=real.vcpus_max)
+    stay = board.adoption.node_uuids.get(owed.node or "") if owed is not None else None
+    wanted = Wanted(vm=change.vm, real=real, size=need(real), vcpus=real.vcpus_max, stay=stay)
     if owed is not None and owed.reason == "DrainShutdown":
         choice = _only_there(wanted, owed.node, board)
     else:
@@ -161,7 +162,9 @@ def _restart(change: VmChange, board: Board, owed: OwnStop | None) -> Step | Blo
         return Step(_down(real), board.adoption.node_name(real.node))
     size = size_after(change)
     vcpus = _vcpus(change.vm) or real.vcpus_max
-    wanted = Wanted(vm=change.vm, real=real, size=size, vcpus=vcpus, leaving=real.node)
+    wanted = Wanted(
+        vm=change.vm, real=real, size=size, vcpus=vcpus, leaving=real.node, stay=real.node
+    )
     choice = board.choose(wanted)
     if choice.node is None:
         return nowhere(change, choice, size)

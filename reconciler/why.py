@@ -116,7 +116,12 @@ def _placement(vm: VM, facts: Facts) -> Candidate | None:
         return None
     size = need_after(real, vm.memory, vm.vcpus)
     wanted = Wanted(
-        vm=vm, real=real, size=size, vcpus=vm.vcpus or real.vcpus_max, leaving=real.node
+        vm=vm,
+        real=real,
+        size=size,
+        vcpus=vm.vcpus or real.vcpus_max,
+        leaving=real.node,
+        stay=real.node,
     )
     board = Board(observed, drift.adoption, dict(drift.closed), facts.journal)
     choice = board.choose(wanted)
