@@ -24,6 +24,8 @@ from reconciler.revisions import HeadState
 from reconciler.sameness import plan_digest
 from schema.model import Desired
 
+LONGEST_S = 366 * 86400.0
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -121,6 +123,10 @@ def _freeze(ask: AskFreeze, desired: Desired, now: Now) -> Decision:
     odd = next((scope for scope in ask.scopes if scope not in SCOPES), None)
     if odd is not None or not ask.scopes:
         return refused("UnknownScope", f"scopes are {', '.join(SCOPES)}, not {odd}")
+    if not ask.reason.strip():
+        return refused("NoReason", "a freeze needs a reason: somebody will ask why nothing happens")
+    if ask.for_s is not None and not 0.0 < ask.for_s <= LONGEST_S:
+        return refused("BadSpan", "a freeze lasts longer than nothing and at most a year")
     until = None if ask.for_s is None else now.epoch_s + ask.for_s
     entries: list[AnyEntry] = []
     facts: list[tuple[str, FactValue]] = []

@@ -54,9 +54,26 @@ def progress(marks: Marks, status: Status, mono_s: float) -> tuple[list[Line], M
         else:
             mark = before
         now[row] = mark
-    ended = [(row, mark) for row, mark in marks.items() if row not in now]
-    over = [_told(row, f"ended after {span(mono_s - mark.began_s)}") for row, mark in ended]
-    return rows + over, now
+    for row, why in _failing(status).items():
+        began = now.get(row)
+        if began is not None and began.txn:
+            rows.append(_told(row, f"failed after {span(mono_s - began.began_s)}: {why}"))
+            now[row] = began._replace(txn="")
+    refused = {(item.object, str(item.verb)): item.message for item in status.plan.blocked}
+    for row, mark in marks.items():
+        if row not in now:
+            how = f"given up: {refused[row]}" if row in refused else "ended"
+            rows.append(_told(row, f"{how} after {span(mono_s - mark.began_s)}"))
+    return rows, now
+
+
+def _failing(status: Status) -> dict[Row, str]:
+    """Rows whose last call came to nothing, and that are tried again later."""
+    return {
+        (action.object, str(action.verb)): action.waits.message
+        for action in status.plan.actions
+        if action.waits is not None and action.waits.on == "back-off"
+    }
 
 
 def _mark(flight: FlightStatus, mono_s: float, before: Mark | None) -> Mark:

@@ -300,3 +300,11 @@ def test_the_first_revision_of_a_gated_cluster_can_be_read_before_it_is_approved
     assert [row.object for row in proposed.actions] == ["node/xen2", "vm/web1"]
     assert fresh.status.verdict is Verdict.DIFFERS
     assert fresh.ask(AskApply(revision=7, by="root", plan=plan_digest(proposed))).accepted
+
+
+@pytest.mark.parametrize(("for_s", "reason"), [(0.0, "x"), (-5.0, "x"), (1e12, "x"), (60.0, " ")])
+def test_a_freeze_has_a_reason_and_an_end_within_reason(for_s: float, reason: str) -> None:
+    fresh = stage()
+    ask = AskFreeze(objects=("vm/web1",), scopes=("intent",), for_s=for_s, reason=reason, by="root")
+    assert not fresh.ask(ask).accepted
+    assert fresh.ledger.freezes(fresh.now) == ()

@@ -59,7 +59,7 @@ def test_nothing_is_done_from_an_observation_that_is_too_old() -> None:
 
 def test_an_observation_that_grew_too_old_moves_nobody() -> None:
     fresh = ready()
-    ask = AskFreeze(objects=("all",), scopes=("intent",), for_s=10.0, reason="", by="root")
+    ask = AskFreeze(objects=("all",), scopes=("intent",), for_s=10.0, reason="x", by="root")
     fresh.ask(ask)
     fresh.see(DOWN)
     assert fresh.calls == []
