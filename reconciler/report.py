@@ -16,7 +16,7 @@ from reconciler.inflight import operations_on
 from reconciler.journal import InFlight, JournalState
 from reconciler.memory import room
 from reconciler.messages import PoolLost
-from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode
+from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode, ObservedVM
 from reconciler.placement import has_domain
 from reconciler.revisions import DOUBTS, HeadState, Revisions, summary
 from reconciler.status import (
@@ -360,6 +360,8 @@ def _vms(facts: Facts, now: Now) -> Iterator[VmStatus]:
         condition, reason, message = rows.get(name, (Condition.READY, "", ""))
         if stale or (seen is None and vm.state is not VmState.IGNORED and name not in rows):
             condition, reason, message = Condition.UNKNOWN, "Unknown", "not observed"
+        elif seen is not None and name not in rows and not _heard(seen, facts):
+            condition, reason, message = Condition.UNKNOWN, "NodeUnknown", "its node is not heard"
         node = drift.adoption.node_name(seen.node) if drift is not None and seen else None
         yield VmStatus(
             name=vm.name,
@@ -372,6 +374,14 @@ def _vms(facts: Facts, now: Now) -> Iterator[VmStatus]:
             reason=reason,
             message=message,
         )
+
+
+def _heard(real: ObservedVM, facts: Facts) -> bool:
+    """Whether the pool hears the host that it believes this VM to be on."""
+    if real.node is None or facts.observed is None:
+        return True
+    host = facts.observed.nodes.get(real.node)
+    return host is not None and host.live
 
 
 def _rung(vm: VM, desired: Desired) -> str:

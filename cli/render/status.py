@@ -8,6 +8,7 @@ from cli.render.plans import WAITS, gated, head_named, plans_lines
 from cli.render.rows import FAULT_SIGN, UNKNOWN_SIGN, flight_lines, style_of
 from cli.render.text import Cell, Line, Span, line, table
 from cli.render.units import Moment, counted, size, span
+from reconciler.observed import STALE_AFTER_S
 from reconciler.revisions import HeadState
 from reconciler.status import (
     Condition,
@@ -73,7 +74,7 @@ def _state(status: Status) -> str:
 
 
 def _tally(status: Status) -> str:
-    if status.verdict is Verdict.UNKNOWN:
+    if status.verdict is Verdict.UNKNOWN and not _silent_nodes(status):
         there = f"{counted(len(status.nodes), 'node')}, {counted(len(status.vms), 'VM')}"
         return f"{there}, how they are is not known"
     parts = [*_nodes_alive(status.nodes), *_as_desired(status.vms)]
@@ -91,8 +92,10 @@ def _as_desired(vms: Sequence[VmStatus]) -> list[str]:
     if not vms:
         return []
     good = sum(vm.condition is Condition.READY for vm in vms)
-    rest = len(vms) - good
-    return [f"{counted(good, 'VM')} as desired", *([f"{rest} not"] if rest else [])]
+    unknown = sum(vm.condition is Condition.UNKNOWN for vm in vms)
+    rest = len(vms) - good - unknown
+    parts = [f"{counted(good, 'VM')} as desired", *([f"{rest} not"] if rest else [])]
+    return [*parts, *([f"{unknown} not known"] if unknown else [])]
 
 
 def alarm_lines(status: Status) -> list[Line]:
@@ -125,10 +128,23 @@ def _newer_lines(status: Status) -> list[Line]:
 
 
 def _blind(status: Status) -> Line:
+    silent = _silent_nodes(status)
+    if silent:
+        text = f" not heard: {', '.join(silent)}; what the pool says of VMs there may be untrue"
+        return line("  ", UNKNOWN_SIGN, f"{text}, and they are left alone")
     seen = status.observation
     missing = f"; not seen: {', '.join(seen.missing)}" if seen and seen.missing else ""
     why = _reasoned(status.reason, status.message) or "the pool has not been observed"
     return line("  ", UNKNOWN_SIGN, f" {why}{missing}; nothing is done until it is")
+
+
+def _silent_nodes(status: Status) -> tuple[str, ...]:
+    """Nodes that the pool does not hear, where they are all that is missing from a fresh picture."""
+    seen = status.observation
+    if seen is None or seen.age_s > STALE_AFTER_S:
+        return ()
+    missing = seen.missing
+    return missing if all(part.startswith("node/") for part in missing) else ()
 
 
 def _told_elsewhere(status: Status) -> bool:
