@@ -135,10 +135,11 @@ def _verdict(facts: Facts, now: Now) -> Verdict:
         return Verdict.INVALID if rejected and not facts.stale(now) else Verdict.UNKNOWN
     if facts.revisions.state is HeadState.REJECTED:
         return Verdict.INVALID
+    if facts.drift is None:
+        return Verdict.UNKNOWN
     if not facts.plan.empty or facts.journal.in_flight or _behind(facts):
         return Verdict.DIFFERS
-    complete = facts.observed is not None and facts.observed.complete
-    if not complete or facts.drift is None:
+    if facts.observed is None or not facts.observed.complete:
         return Verdict.UNKNOWN
     # Nothing differs in what was seen; a revision just put in force still wants a newer look.
     return Verdict.CONVERGED if facts.journal.in_sync else Verdict.DIFFERS

@@ -115,7 +115,7 @@ def missing_consent(impact: Impact, limits: Iterable[Limits], message: str) -> t
         if len(objects) > bound and not _accepted(given.get(word, ()), objects)
     ]
     if impact.source_changed and "source-changed" not in given:
-        reason = "the tree belongs to another cluster or repository"
+        reason = "makes the tree that of another cluster or repository"
         missing.append(Missing(trailer_line=f"{TRAILER}: source-changed", reason=reason))
     return tuple(missing)
 

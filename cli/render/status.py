@@ -198,7 +198,9 @@ def node_lines(nodes: Sequence[NodeStatus], how: str = "") -> list[Line]:
 
 
 def _node_cells(node: NodeStatus) -> Sequence[Cell]:
-    memory = f"{size(node.memory_used)} of {size(node.memory_total)}" if node.memory_total else "-"
+    memory = (
+        f"{size(node.memory_used)} of {size(node.memory_total)} used" if node.memory_total else "-"
+    )
     marks = [
         *(["draining"] if node.draining else []),
         *(["cordoned"] if not node.schedulable and not node.draining else []),
