@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 import msgspec
@@ -56,7 +56,10 @@ class RevisionStore:
         shutil.rmtree(tree.parent, ignore_errors=True)
 
     def admit(self, tree: Path, digest: str, origin: Origin) -> None:
-        """Give an exported tree its name. Durable when it returns."""
+        """Give an exported tree its name, durably, and forget the oldest others.
+
+        Removing a large tree takes its time: this is to run beside the event loop, not in it.
+        """
         name = _name(origin.head.revision, digest)
         _write_durably(self._folder / f"{name}.json", msgspec.json.encode(origin))
         if not (self._folder / name).exists():
@@ -64,9 +67,11 @@ class RevisionStore:
             tree.rename(self._folder / name)
         self.discard(tree)
         sync_folder(self._folder)
+        target = self._target.readlink().name if self._target.is_symlink() else ""
+        self._prune(keep={name, target})
 
     def keep(self, revision: int, digest: str) -> None:
-        """Make a revision the last known good one, and forget the oldest others."""
+        """Make a revision the last known good one. Durable when it returns."""
         name = _name(revision, digest)
         assert (self._folder / name).is_dir(), f"{name} was never fetched"
         fresh = self._target.with_name("target.new")
@@ -74,7 +79,6 @@ class RevisionStore:
         fresh.symlink_to(Path("revisions") / name)
         fresh.replace(self._target)
         sync_folder(self._target.parent)
-        self._prune(name)
 
     def kept(self) -> tuple[Origin, str, dict[str, bytes]] | None:
         """Origin, digest and files of the last known good revision; None where there is none yet.
@@ -91,13 +95,13 @@ class RevisionStore:
             raise UnreadableTree(f"{self._target}: {error}") from error
         return origin, name.partition("-")[2], files
 
-    def _prune(self, target: str) -> None:
-        """The newest few stay, and the target however old it is."""
+    def _prune(self, keep: Set[str]) -> None:
+        """The newest few stay, and `keep` however old they are."""
         trees = [path for path in self._folder.iterdir() if path.is_dir()]
         trees = [path for path in trees if not path.name.startswith(_INCOMING)]
         trees.sort(key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
         for path in trees[KEPT:]:
-            if path.name != target:
+            if path.name not in keep:
                 shutil.rmtree(path)
                 path.with_name(path.name + ".json").unlink(missing_ok=True)
 

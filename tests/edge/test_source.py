@@ -200,11 +200,13 @@ def test_nothing_is_kept_at_first(tmp_path: Path) -> None:
 
 def test_the_last_ten_and_the_target_stay(tmp_path: Path) -> None:
     store = RevisionStore(tmp_path)
-    digests = {revision: admitted(store, revision) for revision in range(1, 16)}
-    for revision, digest in digests.items():
-        path = tmp_path / "revisions" / f"{revision}-{digest}"
+    digests: dict[int, str] = {}
+    for revision in range(1, 16):
+        digests[revision] = admitted(store, revision)
+        path = tmp_path / "revisions" / f"{revision}-{digests[revision]}"
         os.utime(path, (revision, revision))
-    store.keep(2, digests[2])
+        if revision == 2:
+            store.keep(2, digests[2])
     names = {path.name for path in (tmp_path / "revisions").iterdir()}
     left = [2, *range(6, 16)]
     assert names == {f"{n}-{digests[n]}{end}" for n in left for end in ("", ".json")}
