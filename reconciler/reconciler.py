@@ -300,12 +300,12 @@ class Reconciler:
         observed, desired = self._observed, self._desired()
         if observed is None or observed.age_s(now.mono_s) > STALE_AFTER_S:
             return
+        if desired is not None and self._fresh:
+            self._learn(desired, observed, now)
+            self._fresh = False
         self._proposed = self._propose(observed, now)
         if desired is None:
             return
-        if self._fresh:
-            self._learn(desired, observed, now)
-            self._fresh = False
         self._drift = diff(desired, observed, self._ledger, self._journal, now)
         self._plan = self._planned(self._drift, desired, observed, now)
         self._planned_for = self._in_force()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.actions import Stalled, StartOn
+from reconciler.actions import Cause, Stalled, StartOn
 from reconciler.messages import (
     AskApply,
     AskDrain,
@@ -288,3 +288,20 @@ def test_exceptions_are_told_with_what_is_left_of_them() -> None:
 def test_every_verdict_has_an_exit_status_of_its_own() -> None:
     assert set(EXIT) == set(Verdict)
     assert len(set(EXIT.values())) == len(EXIT)
+
+
+def test_what_is_proposed_knows_what_was_seen_last() -> None:
+    """A VM stopped by somebody is drift in the head that waits, too, from the first look on."""
+    tree = desired(
+        cluster={"mode": "gated"}, nodes={"xen1": {}}, vms={"web1": {"state": "running"}}
+    )
+    fresh = Stage()
+    fresh.commit(7, tree)
+    fresh.ask(AskApply(revision=7, by="root"))
+    fresh.see(pool(tree, vms={"web1": {"on": "xen1"}}))
+    fresh.commit(8, tree)
+    fresh.see(pool(tree, vms={"web1": {}}))
+    proposed = fresh.status.proposed
+    assert proposed is not None
+    (row,) = proposed.actions
+    assert (row.cause, row.waits and row.waits.on) == (Cause.DRIFT, "driftGrace")
