@@ -36,9 +36,6 @@ from reconciler.refusals import Refusals
 from reconciler.steps import Step, growth, next_step
 from schema.model import Desired, Live, Priority
 
-Load = None
-"""What the nodes and VMs consume. No rule reads it yet: balancing brings it."""
-
 
 def plan(
     drift: Drift,

@@ -83,10 +83,15 @@ class Facts:
         return self.observed is None or self.observed.age_s(now.mono_s) > STALE_AFTER_S
 
 
+Health = tuple[Condition, str, str]
+"""Condition, reason and message of one object."""
+
+
 def report(facts: Facts, now: Now) -> Status:
     """What this daemon tells at this moment."""
     desired = facts.desired
     verdict = _verdict(facts, now)
+    rows = _by_object(facts)
     condition, reason, message = _condition(facts, verdict, now)
     cluster = desired.cluster if desired is not None else None
     return Status(
@@ -105,8 +110,8 @@ def report(facts: Facts, now: Now) -> Status:
         observation=_observation(facts, now),
         revision=_revision(facts),
         source=_source(facts, now),
-        nodes=tuple(_nodes(facts)),
-        vms=tuple(_vms(facts, now)),
+        nodes=tuple(_nodes(facts, rows)),
+        vms=tuple(_vms(facts, rows, now)),
         plan=facts.plan,
         planned=facts.planned,
         proposed=facts.proposed,
@@ -166,7 +171,7 @@ def _condition(facts: Facts, verdict: Verdict, now: Now) -> tuple[Condition, str
     aside = _aside(facts)
     if aside is not None:
         return aside
-    stalled = next((b for b in facts.plan.blocked if _is_stalled(b, facts)), None)
+    stalled = next(iter(_stalled(facts)), None)
     if stalled is not None:
         return Condition.STALLED, stalled.reason, f"{stalled.object}: {stalled.message}"
     lost = facts.journal.source_lost
@@ -225,11 +230,15 @@ def _aside(facts: Facts) -> tuple[Condition, str, str] | None:
     return None
 
 
-def _is_stalled(row: Blocked, facts: Facts) -> bool:
-    if row.reason == "Contended":
-        return True
-    backoff = facts.journal.backoff.get(facts.subjects.get(row.object, ""))
-    return backoff is not None and backoff.stalled
+def _stalled(facts: Facts) -> list[Blocked]:
+    """The rows that only a human brings forward."""
+    stuck = {uuid for uuid, backoff in facts.journal.backoff.items() if backoff.stalled}
+    subjects = facts.subjects if stuck else {}
+    return [
+        row
+        for row in facts.plan.blocked
+        if row.reason == "Contended" or subjects.get(row.object) in stuck
+    ]
 
 
 def _armed(facts: Facts) -> tuple[str, ...]:
@@ -304,7 +313,7 @@ def _source(facts: Facts, now: Now) -> SourceStatus:
     )
 
 
-def _nodes(facts: Facts) -> Iterator[NodeStatus]:
+def _nodes(facts: Facts, rows: Mapping[str, Health]) -> Iterator[NodeStatus]:
     if facts.drift is None or facts.observed is None:
         return
     taken = room(facts.observed, ())
@@ -315,7 +324,7 @@ def _nodes(facts: Facts) -> Iterator[NodeStatus]:
             running[vm.node] = running.get(vm.node, 0) + 1
     for node, host in facts.drift.adoption.nodes:
         used = host.memory_overhead + host.control_memory + taken.used.get(host.uuid, 0)
-        condition, reason, message = _node_condition(host, f"node/{node.name}", facts)
+        condition, reason, message = _node_condition(host, rows.get(f"node/{node.name}"))
         yield NodeStatus(
             name=node.name,
             uuid=host.uuid,
@@ -331,29 +340,17 @@ def _nodes(facts: Facts) -> Iterator[NodeStatus]:
         )
 
 
-def _node_condition(host: ObservedNode, name: str, facts: Facts) -> tuple[Condition, str, str]:
+def _node_condition(host: ObservedNode, row: Health | None) -> Health:
     if not host.live:
         return Condition.UNKNOWN, "NotLive", "the pool does not hear this host"
-    return _row_condition(name, facts) or (Condition.READY, "", "")
+    return row or (Condition.READY, "", "")
 
 
-def _row_condition(name: str, facts: Facts) -> tuple[Condition, str, str] | None:
-    for row in facts.plan.blocked:
-        if row.object == name:
-            bad = Condition.STALLED if _is_stalled(row, facts) else Condition.DEGRADED
-            return bad, row.reason, row.message
-    for action in facts.plan.actions:
-        if action.object == name:
-            return Condition.PROGRESSING, action.reason, action.message
-    return None
-
-
-def _vms(facts: Facts, now: Now) -> Iterator[VmStatus]:
+def _vms(facts: Facts, rows: Mapping[str, Health], now: Now) -> Iterator[VmStatus]:
     desired, drift = facts.desired, facts.drift
     if desired is None:
         return
     real = {vm.name: real for vm, real in drift.adoption.vms} if drift is not None else {}
-    rows = _by_object(facts)
     stale = facts.stale(now)
     for vm in desired.vms.values():
         seen = real.get(vm.name)
@@ -395,13 +392,16 @@ def _rung(vm: VM, desired: Desired) -> str:
     return vm.manage.value
 
 
-def _by_object(facts: Facts) -> dict[str, tuple[Condition, str, str]]:
-    rows: dict[str, tuple[Condition, str, str]] = {}
-    for action in facts.plan.actions:
-        rows[action.object] = (Condition.PROGRESSING, action.reason, action.message)
+def _by_object(facts: Facts) -> dict[str, Health]:
+    """The health of every object that has a row: its first refusal, else its first action."""
+    rows: dict[str, Health] = {}
+    stalled = frozenset(_stalled(facts))
     for row in facts.plan.blocked:
-        bad = Condition.STALLED if _is_stalled(row, facts) else Condition.DEGRADED
-        rows[row.object] = (bad, row.reason, row.message)
+        bad = Condition.STALLED if row in stalled else Condition.DEGRADED
+        rows.setdefault(row.object, (bad, row.reason, row.message))
+    for action in facts.plan.actions:
+        health = (Condition.PROGRESSING, action.reason, action.message)
+        rows.setdefault(action.object, health)
     return rows
 
 
