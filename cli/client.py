@@ -68,6 +68,10 @@ class Control:
             raise _declined(reply)
         return reply
 
+    def ask_for(self, verb: str, kind: type[T]) -> T:
+        """The answer to a POST whose answer is more than yes or no. Raises NoDaemon, Failure."""
+        return _decoded(self._exchange("POST", f"/v1/{verb}", b"{}"), kind)
+
     def events(self, start: int) -> Iterator[bytes]:
         """Lines of the journal from `start` on. Raises NoDaemon."""
         return self._rows(f"/v1/events?from={start}", self._timeout_s)

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -59,6 +59,8 @@ Trace = Callable[[str], None]
 _LOOK_WITHIN_S = 10.0
 _EXPORT_WITHIN_S = 60.0
 _NOT_LEADING = float("-inf")
+_STRANGERS = 4
+"""Servers that are asked in turn until one is the pool master: the first, and where it sends us."""
 
 
 # --- XenAPI ---------------------------------------------------------------------------------------
@@ -90,6 +92,28 @@ def snapshot(access: Access, trace: Trace | None) -> tuple[Observed, Now]:
     except ValueError as error:
         raise failure("error", "BadAddress", str(error)) from None
     return _dated(observed), _moment(observed)
+
+
+def meet(access: Access, agree: Callable[[str, str], bool]) -> tuple[Observed, Access]:
+    """The pool, seen for the first time. `agree` is asked whether the certificate that a server
+    shows (address, fingerprint) is to be trusted; what was agreed to is pinned in the answer.
+
+    Raises Failure as `snapshot` does: 4 where it does not agree.
+    """
+    for _ in range(_STRANGERS):
+        try:
+            return _dated(asyncio.run(_snapshot(access, None))), access
+        except UnknownCertificate as error:
+            if error.fingerprint in access.fingerprints or not agree(
+                error.address, error.fingerprint
+            ):
+                raise failure("refused", error.reason, error.message) from None
+            access = replace(access, fingerprints=(*access.fingerprints, error.fingerprint))
+        except Unavailable as error:
+            raise failure("unknown", error.reason, error.message) from None
+        except ValueError as error:
+            raise failure("error", "BadAddress", str(error)) from None
+    raise failure("error", "TooManyCertificates", "each server sends on to another unknown one")
 
 
 def _moment(observed: Observed) -> Now:

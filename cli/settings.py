@@ -25,6 +25,11 @@ def node_settings(run: Invocation) -> Settings:
         content = path.read_bytes()
     except OSError as error:
         raise failure("error", "NoSettings", f"{path}: {error.strerror}", _HINT) from None
+    return understood(path, content)
+
+
+def understood(path: Path, content: bytes) -> Settings:
+    """The content of a node.yaml. Raises Failure (3) with every error."""
     read = read_settings(content, str(path))
     if read.settings is None:
         text = render(read.errors, {str(path): content}, read=1)

@@ -1,12 +1,14 @@
 """The ledger: facts that peers share, and how two copies of it become one.
 
-A fact is a small record under a key. Per key the higher (term, seq) wins, so merging is commutative,
+A fact is a small record under a key. Per key the higher (term, seq) wins; a hold is ended by its own
+release alone, whatever the terms say, and voters go by their epoch. So merging is commutative,
 associative and idempotent, and a copy that was lost and rebuilt can only be behind. Losing facts may
 cost time (an exception asked for again), never safety.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -18,6 +20,7 @@ from schema.model import Frozen
 
 SCOPES = ("intent", "drift", "rebalance", "recovery", "fencing")
 DEFAULT_SCOPES = ("intent", "drift", "rebalance")
+HOLD = "hold/"
 
 
 class Value(Frozen, tag_field="fact", frozen=True, kw_only=True):
@@ -80,7 +83,48 @@ class Withdrawn(Value, tag="withdrawn", frozen=True, kw_only=True):
     by: str
 
 
-FactValue = TermClaim | Target | Approval | Freeze | Drain | Hold | Withdrawn
+class Intent(Value, tag="intent", frozen=True, kw_only=True):
+    """`node` is about to make a call of XenAPI on `subject` (uuid), tagged `txn`; or has made it.
+
+    `action` is the reconciler's action and `answer` what the call returned, both as JSON text that only
+    the reconciler reads; `answer` is "" while none came.
+    """
+
+    txn: str
+    node: str
+    subject: str
+    action: str
+    answer: str = ""
+
+
+class SealedSession(Value, tag="session", frozen=True, kw_only=True):
+    """The XenAPI session by which `node` acts in its term, readable with the cluster key alone."""
+
+    node: str
+    sealed: str
+
+
+class FoundedVoters(Value, tag="voters", frozen=True, kw_only=True):
+    """Who grants leadership; `slots` are their places on a shared disk. Higher `epoch` wins."""
+
+    epoch: int
+    revision: int
+    names: tuple[str, ...]
+    slots: Mapping[str, int] = field(default_factory=dict)
+
+
+FactValue = (
+    TermClaim
+    | Target
+    | Approval
+    | Freeze
+    | Drain
+    | Hold
+    | Withdrawn
+    | Intent
+    | SealedSession
+    | FoundedVoters
+)
 
 
 class Fact(Frozen, frozen=True, kw_only=True):
@@ -94,24 +138,58 @@ class Fact(Frozen, frozen=True, kw_only=True):
 V = TypeVar("V", bound=Value)
 
 
-def _rank(fact: Fact) -> tuple[int, int, bytes]:
-    """Two writers of one (term, seq) must not exist; if they do, every peer picks the same of them."""
-    return (fact.term, fact.seq, msgspec.json.encode(fact))
+def _rank(fact: Fact) -> tuple[int, int, int, bytes]:
+    """Two writers of one (term, seq) must not exist; if they do, every peer picks the same of them.
+
+    A release ends its hold even where the hold was raised, or told again, in a later term: holds are
+    united, never outvoted, and their ids are never used twice.
+    """
+    first = 0
+    if fact.key.startswith(HOLD):
+        first = 1 if isinstance(fact.value, Withdrawn) else 0
+    elif isinstance(fact.value, FoundedVoters):
+        first = fact.value.epoch
+    return (first, fact.term, fact.seq, msgspec.json.encode(fact))
+
+
+def _stamp(fact: Fact) -> int:
+    """A number that is another one for every other fact."""
+    return int.from_bytes(hashlib.sha256(msgspec.json.encode(fact)).digest()[:8], "big")
 
 
 class Ledger(Frozen, frozen=True, kw_only=True):
-    """An immutable set of facts, one per key. `facts` iterates in the order of the keys."""
+    """An immutable set of facts, one per key, made by merging. `facts` iterates in the order of the
+    keys; `stamp` sums up all of them."""
 
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    stamp: int = 0
 
     def merge(self, facts: Iterable[Fact]) -> Ledger:
         """This ledger and `facts` together: per key the higher (term, seq)."""
         merged = dict(self.facts)
+        stamp = self.stamp
         for fact in facts:
             known = merged.get(fact.key)
             if known is None or _rank(fact) > _rank(known):
+                stamp ^= _stamp(fact) if known is None else _stamp(fact) ^ _stamp(known)
                 merged[fact.key] = fact
-        return Ledger(facts={key: merged[key] for key in sorted(merged)})
+        ordered = {key: merged[key] for key in sorted(merged)}
+        return Ledger(facts=ordered, stamp=stamp)
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal ledgers, in whatever order their facts came."""
+        return f"{self.stamp:016x}"
+
+    def news_for(self, known: Mapping[str, str]) -> tuple[Fact, ...]:
+        """The facts that a copy lacks which is described by `known`: the stamp of each of its keys."""
+        return tuple(
+            fact for key, fact in self.facts.items() if known.get(key) != f"{_stamp(fact):016x}"
+        )
+
+    def described(self) -> dict[str, str]:
+        """The stamp of each fact by its key: enough for another copy to know what this one lacks."""
+        return {key: f"{_stamp(fact):016x}" for key, fact in self.facts.items()}
 
     @property
     def term(self) -> int:

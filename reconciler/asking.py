@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from membership.clock import Now
-from membership.ledger import SCOPES, Approval, Drain, FactValue, Freeze, Withdrawn
+from membership.ledger import SCOPES, Approval, Drain, FactValue, Freeze, Hold, Withdrawn
+from membership.view import PeerState
 from reconciler.messages import (
     Ask,
     AskApply,
     AskDrain,
     AskFreeze,
+    AskHandOver,
+    AskHold,
     AskLook,
+    AskRelease,
     AskRetry,
     AskThaw,
     AskUndrain,
@@ -29,13 +33,15 @@ LONGEST_S = 366 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`facts` are (key, value) for the ledger; `approve` is a revision; `look`: at Subversion, now."""
+    """`facts` are (key, value) for the ledger; `approve` is a revision; `look`: at Subversion, now;
+    `hand_over` names who is to lead, "" for whoever can."""
 
     reply: Reply
     entries: tuple[AnyEntry, ...] = ()
     facts: tuple[tuple[str, FactValue], ...] = ()
     approve: int | None = None
     look: bool = False
+    hand_over: str | None = None
 
 
 def refused(reason: str, message: str) -> Decision:
@@ -48,6 +54,13 @@ def decide(ask: Ask, facts: Facts, now: Now) -> Decision:
         return Decision(Reply(accepted=True), look=True)
     if isinstance(ask, AskApply) and facts.revisions.state is HeadState.GATED:
         return _apply(ask, facts)  # The first revision of all may wait for approval too.
+    match ask:
+        case AskHold():
+            return _hold(ask, facts, now)
+        case AskRelease():
+            return _release(ask, facts)
+        case AskHandOver():
+            return _hand_over(ask, facts)
     desired = facts.desired
     if desired is None:
         return refused("NoTarget", "no revision is in force yet, so there is nothing to act on")
@@ -188,6 +201,51 @@ def _undrain(ask: AskUndrain, desired: Desired, facts: Facts) -> Decision:
         entries=(Excepted(object=name, message=f"undrained by {ask.by}", fact=gone),),
         facts=((f"drain/{ask.node}", gone),),
     )
+
+
+def _hold(ask: AskHold, facts: Facts, now: Now) -> Decision:
+    """Its id names the node and the moment: two nodes never give the same one."""
+    if not ask.reason.strip():
+        return refused("NoReason", "a hold needs a reason: somebody has to decide when it ends")
+    stamp = f"{int(now.epoch_s * 100.0):x}"
+    hold = Hold(id=f"H-{facts.me}-{stamp}", reason=ask.reason, by=ask.by)
+    message = f"held by {ask.by}: {ask.reason}"
+    return Decision(
+        Reply(accepted=True, message=hold.id, notes=(f"cxm release {hold.id} ends it",)),
+        entries=(Excepted(object="cluster", message=message, fact=hold),),
+        facts=((f"hold/{hold.id}", hold),),
+    )
+
+
+def _release(ask: AskRelease, facts: Facts) -> Decision:
+    holds = {hold.id for hold in facts.ledger.holds}
+    if ask.id not in holds:
+        known = f"there is {', '.join(sorted(holds))}" if holds else "nothing is held"
+        return refused("NoSuchHold", f"no hold has the id {ask.id}; {known}")
+    why = f": {ask.reason}" if ask.reason else ""
+    gone = Withdrawn(by=ask.by)
+    message = f"hold {ask.id} released by {ask.by}{why}"
+    return Decision(
+        Reply(accepted=True, message=f"{ask.id} is released"),
+        entries=(Excepted(object="cluster", message=message, fact=gone),),
+        facts=((f"hold/{ask.id}", gone),),
+    )
+
+
+def _hand_over(ask: AskHandOver, facts: Facts) -> Decision:
+    view = facts.view
+    if view.alone:
+        return refused("Alone", "one daemon is the whole cluster: there is nobody to hand over to")
+    if view.leader != facts.me:
+        return refused("NotLeader", f"{view.leader or 'nobody'} leads, not {facts.me}")
+    if ask.to == facts.me:
+        return refused("LeadsAlready", f"{facts.me} leads already")
+    heir = view.peers.get(ask.to) if ask.to is not None else None
+    if ask.to is not None and (heir is None or heir.state is not PeerState.ALIVE):
+        state = heir.state.value if heir is not None else "no peer"
+        return refused("NotAlive", f"{ask.to} cannot lead: it is {state}")
+    message = f"{facts.me} hands over to {ask.to or 'whoever can lead'}, asked by {ask.by}"
+    return Decision(Reply(accepted=True, message=message), hand_over=ask.to or "")
 
 
 def _retry(ask: AskRetry, facts: Facts) -> Decision:

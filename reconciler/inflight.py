@@ -33,7 +33,7 @@ from reconciler.actions import (
     VmCall,
 )
 from reconciler.aspects import memory_met
-from reconciler.journal import RESTARTED, Backoff, InFlight, JournalState
+from reconciler.journal import CALLER_LOST, Backoff, InFlight, JournalState
 from reconciler.observed import Observed, Operation, PowerState
 from reconciler.records import Settled
 from schema.model import Retry as RetryPolicy
@@ -41,6 +41,14 @@ from schema.model import Retry as RetryPolicy
 SETTLE_S = 5.0
 """How much newer than a lost answer, and than the end of any silence of the pool, an observation must
 be: a request that the pool had taken in shows as a task or an operation well within that time."""
+
+LASTING = (StartOn, ResumeOn, Suspend, CleanShutdown, PoolMigrate)
+"""Calls whose work goes on in the hypervisor though the toolstack that they were made to has ended."""
+
+LEAST_WORK_S = 60.0
+IN_THE_DARK = 3.0
+"""How many times as long as it was to take (`LEAST_WORK_S` at least) such work may still go on, from
+the start of the new toolstack: that has wiped the task and the operation, and shows nothing of it."""
 
 TASK_NAMES: dict[type, str] = {
     StartOn: "VM.start_on",
@@ -76,7 +84,21 @@ def _over(flight: InFlight, observed: Observed) -> bool:
         return not any(operation.txn == flight.txn for operation in operations)
     if observed.as_of_s < max(flight.answered_s, observed.steady_since_s) + SETTLE_S:
         return False
-    return not operations and not _may_be_pending(flight, observed)
+    if operations or _may_be_pending(flight, observed):
+        return False
+    return observed.as_of_s >= _in_the_dark_until_s(flight, observed)
+
+
+def _in_the_dark_until_s(flight: InFlight, observed: Observed) -> float:
+    """Until when it may go on though nothing shows it; 0.0 where it would show, or is achieved."""
+    epoch_s = observed.pool.toolstack_started_epoch_s
+    if not isinstance(flight.call, LASTING) or achieved(flight.call, observed) or not epoch_s:
+        return 0.0
+    # On our clock, as far as the master's agrees with it.
+    started_s = observed.as_of_s - (observed.epoch_s - epoch_s)
+    if started_s <= flight.started_s:
+        return 0.0
+    return started_s + IN_THE_DARK * max(LEAST_WORK_S, flight.action.estimate_s)
 
 
 def _may_be_pending(flight: InFlight, observed: Observed) -> bool:
@@ -169,7 +191,7 @@ def _judged(
             failures = max(1, failures - 1)
     if isinstance(outcome, Retry):
         wait_s = max(outcome.after_s, backoff_s(policy, failures))
-        if outcome.reason == RESTARTED.reason:
+        if outcome.reason in CALLER_LOST:
             wait_s = 0.0  # The pool refused nothing, and waiting might lose the room to another.
         if failures >= policy.stalled_after:
             outcome = Stalled(reason=outcome.reason, message=outcome.message)

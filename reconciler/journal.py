@@ -35,9 +35,13 @@ from reconciler.records import (
     DaemonStarted,
     Diverged,
     Entry,
+    Foretold,
     FoundOpen,
     Intended,
+    LeaderChanged,
     Noticed,
+    Paged,
+    PageEnded,
     Record,
     Rejected,
     Retried,
@@ -47,6 +51,7 @@ from reconciler.records import (
     SourceBack,
     SourceLost,
     Targeted,
+    TookOver,
 )
 
 
@@ -54,7 +59,8 @@ from reconciler.records import (
 class InFlight:
     """A call that was begun and is not settled.
 
-    `answered_s` is when it returned or was given up; None while it runs.
+    `answered_s` is when it returned or was given up; None while it runs. `by` is the leader that made
+    it, "" for ourselves.
     """
 
     txn: str
@@ -63,6 +69,7 @@ class InFlight:
     started_s: float
     answered_s: float | None = None
     answer: Answer | None = None
+    by: str = ""
 
     @property
     def call(self) -> Call:
@@ -123,6 +130,9 @@ class JournalState:
     targeted_s: float = 0.0
     converged: tuple[int, float] | None = None
     in_sync: bool = False
+    taken: dict[str, str] = field(default_factory=dict)
+    leader: tuple[str | None, int] = (None, 0)
+    paged: dict[str, str] = field(default_factory=dict)
 
     def apply(self, record: Record) -> None:
         """Add one record. An entry that changes nothing here is only counted."""
@@ -148,6 +158,12 @@ def replay(records: Iterable[Record]) -> JournalState:
 RESTARTED = Unsure(reason="DaemonRestarted", message="the daemon was restarted during the call")
 
 
+LEADER_LOST = Unsure(reason="LeaderLost", message="the node that made the call leads no more")
+
+CALLER_LOST = frozenset({RESTARTED.reason, LEADER_LOST.reason, "LeaseOver", "SessionRevoked"})
+"""Answers that say nothing of the call, but only of who made it, or was no longer to make it."""
+
+
 def _started(state: JournalState, entry: DaemonStarted, at_s: float) -> None:
     """Whatever had not answered has lost its caller: only an observation from now on can settle it."""
     del entry
@@ -158,7 +174,7 @@ def _started(state: JournalState, entry: DaemonStarted, at_s: float) -> None:
 
 
 def _intended(state: JournalState, entry: Intended, at_s: float) -> None:
-    flight = InFlight(entry.txn, entry.action, entry.subject, at_s)
+    flight = InFlight(entry.txn, entry.action, entry.subject, at_s, by=entry.by)
     state.in_flight[entry.txn] = flight
     action, call = flight.action, flight.call
     if isinstance(call, CleanShutdown) and action.verb is not Verb.STOP:
@@ -276,6 +292,38 @@ def _retried(state: JournalState, entry: Retried, at_s: float) -> None:
         )
 
 
+def _foretold(state: JournalState, entry: Foretold, at_s: float) -> None:
+    del at_s
+    state.taken[entry.subject] = entry.txn
+
+
+def _leader_changed(state: JournalState, entry: LeaderChanged, at_s: float) -> None:
+    state.leader = (entry.leader, entry.term)
+    _orphan(state, at_s, heir=entry.leader)
+
+
+def _took_over(state: JournalState, entry: TookOver, at_s: float) -> None:
+    del entry
+    _orphan(state, at_s, heir=None)
+
+
+def _orphan(state: JournalState, at_s: float, *, heir: str | None) -> None:
+    """Calls of leaders other than `heir` that were not answered have lost their caller."""
+    for txn, flight in state.in_flight.items():
+        if flight.by and flight.by != heir and flight.answered_s is None:
+            state.in_flight[txn] = replace(flight, answered_s=at_s, answer=LEADER_LOST)
+
+
+def _paged(state: JournalState, entry: Paged, at_s: float) -> None:
+    del at_s
+    state.paged[entry.key] = entry.title
+
+
+def _page_ended(state: JournalState, entry: PageEnded, at_s: float) -> None:
+    del at_s
+    state.paged.pop(entry.key, None)
+
+
 _STEPS: dict[type[Entry], Callable[[JournalState, Any, float], None]] = {
     DaemonStarted: _started,
     Intended: _intended,
@@ -292,4 +340,9 @@ _STEPS: dict[type[Entry], Callable[[JournalState, Any, float], None]] = {
     Cleared: _cleared,
     Retried: _retried,
     FoundOpen: _found_open,
+    Foretold: _foretold,
+    LeaderChanged: _leader_changed,
+    TookOver: _took_over,
+    Paged: _paged,
+    PageEnded: _page_ended,
 }

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 from msgspec import field
 
-from membership.ledger import Fact
+from membership.ledger import Fact, Target
+from membership.roster import Roster
 from membership.view import View
 from reconciler.actions import Answer, Call
 from reconciler.observed import Observed
+from reconciler.paging import Page
 from reconciler.records import Record
 from schema.errors import ConfigError
 from schema.model import Desired, Frozen
@@ -104,12 +106,81 @@ class FactsMerged(Frozen, frozen=True, kw_only=True):
     facts: tuple[Fact, ...]
 
 
+class Gathered(Frozen, frozen=True, kw_only=True):
+    """The ledgers of the peers `names` are in ours, as far as they could be reached."""
+
+    term: int
+    names: tuple[str, ...] = ()
+    message: str = ""
+
+
+class TermClaimed(Frozen, frozen=True, kw_only=True):
+    """What the pool says of our claim: `won`, `lost` (to `holder`, or to the term `highest`), `unsure`.
+
+    `before` is the highest term that the pool knew apart from this one, 0 for none.
+    """
+
+    term: int
+    result: str
+    holder: str = ""
+    highest: int = 0
+    before: int = 0
+    message: str = ""
+
+
+class SessionRevoked(Frozen, frozen=True, kw_only=True):
+    """`done`: the predecessor's session is surely over, or there was none that could be known."""
+
+    term: int
+    done: bool
+    message: str = ""
+
+
+class SessionOpened(Frozen, frozen=True, kw_only=True):
+    """`sealed` is the reference of the session in which this node acts, for the voters' eyes; "" where
+    none could be opened."""
+
+    term: int
+    sealed: str = ""
+    message: str = ""
+
+
+class Probed(Frozen, frozen=True, kw_only=True):
+    """Whether the server of the silent peer `name` answered as its own toolstack; None: not to be told.
+
+    `at_s` is when it was asked.
+    """
+
+    name: str
+    answers: bool | None
+    at_s: float
+
+
+class SessionEnded(Frozen, frozen=True, kw_only=True):
+    """The session in which this node acted was ended by somebody else."""
+
+
+class Staged(Frozen, frozen=True, kw_only=True):
+    """What came of `Stage`: the tree of the agreed target, or why it could not be had."""
+
+    target: Target
+    tree: TreeLoaded | None = None
+    message: str = ""
+
+
 class Tick(Frozen, frozen=True, kw_only=True):
     """The deadline has come."""
 
 
 Event = (
-    PoolObserved
+    Gathered
+    | TermClaimed
+    | SessionRevoked
+    | SessionOpened
+    | SessionEnded
+    | Probed
+    | Staged
+    | PoolObserved
     | PoolLost
     | SourceSeen
     | SourceFailed
@@ -171,7 +242,48 @@ class AskRetry(Frozen, tag_field="ask", tag="retry", frozen=True, kw_only=True):
     by: str
 
 
-Ask = AskLook | AskApply | AskFreeze | AskThaw | AskDrain | AskUndrain | AskRetry
+class AskHold(Frozen, tag_field="ask", tag="hold", frozen=True, kw_only=True):
+    """Begin nothing any more, on any node, until this hold is released."""
+
+    reason: str
+    by: str
+
+
+class AskRelease(Frozen, tag_field="ask", tag="release", frozen=True, kw_only=True):
+    """End the hold of this id."""
+
+    id: str
+    reason: str = ""
+    by: str
+
+
+class AskHandOver(Frozen, tag_field="ask", tag="hand-over", frozen=True, kw_only=True):
+    """Let another node lead: `to`, or whichever the engine finds."""
+
+    to: str | None = None
+    by: str
+
+
+class AskNotify(Frozen, tag_field="ask", tag="notify", frozen=True, kw_only=True):
+    """Send a test through every way of telling people that node.yaml names."""
+
+    by: str
+
+
+Ask = (
+    AskLook
+    | AskApply
+    | AskFreeze
+    | AskThaw
+    | AskDrain
+    | AskUndrain
+    | AskRetry
+    | AskHold
+    | AskRelease
+    | AskHandOver
+)
+Request = Ask | AskNotify
+"""What the control socket takes: an `Ask` is for the reconciler, a test of `notify` is not."""
 
 
 class Reply(Frozen, frozen=True, kw_only=True):
@@ -234,4 +346,91 @@ class Refresh(Frozen, frozen=True, kw_only=True):
     """Ask the pool for a barrier now: an observation as of this moment is wanted soon."""
 
 
-Effect = Write | Share | Perform | Look | Fetch | Keep | Refresh
+class Gather(Frozen, frozen=True, kw_only=True):
+    """Merge the ledgers of all peers that can be reached, and come back with `Gathered`."""
+
+    term: int
+    within_s: float
+
+
+class ClaimTerm(Frozen, frozen=True, kw_only=True):
+    """Claim the term in the pool and come back with `TermClaimed`. `mark` tells our claim from others."""
+
+    term: int
+    mark: str
+    within_s: float
+
+
+class RevokeSession(Frozen, frozen=True, kw_only=True):
+    """End the session that is sealed here ("": none is known) and come back with `SessionRevoked`."""
+
+    term: int
+    sealed: str
+    within_s: float
+
+
+class OpenSession(Frozen, frozen=True, kw_only=True):
+    """Log in anew, to act in that session alone, and come back with `SessionOpened`."""
+
+    term: int
+    within_s: float
+
+
+class CloseSession(Frozen, frozen=True, kw_only=True):
+    """Log out of the session in which this node acted: it leads no more."""
+
+
+class Stage(Frozen, frozen=True, kw_only=True):
+    """Get the tree of the agreed target, from this node's disk, Subversion or a peer; come back with
+    `Staged`. `since` as in `Fetch`."""
+
+    target: Target
+    since: int
+    timeout_s: float
+
+
+class Probe(Frozen, frozen=True, kw_only=True):
+    """Ask the toolstack at this address, of the server of peer `name`, and come back with `Probed`."""
+
+    name: str
+    address: str
+    within_s: float
+
+
+class Muster(Frozen, frozen=True, kw_only=True):
+    """Have the heartbeats follow this roster."""
+
+    roster: Roster
+
+
+class Tell(Frozen, frozen=True, kw_only=True):
+    """Tell people, in every way that node.yaml names and in the pool."""
+
+    page: Page
+
+
+class HandOver(Frozen, frozen=True, kw_only=True):
+    """Ask the engine to let another node lead: `to`, or whichever can ("")."""
+
+    to: str
+
+
+Effect = (
+    Write
+    | Share
+    | Perform
+    | Look
+    | Fetch
+    | Keep
+    | Refresh
+    | Gather
+    | ClaimTerm
+    | RevokeSession
+    | OpenSession
+    | CloseSession
+    | Stage
+    | Probe
+    | Muster
+    | Tell
+    | HandOver
+)

@@ -147,12 +147,20 @@ class Network(Frozen, frozen=True, kw_only=True):
 
 
 class Pool(Frozen, frozen=True, kw_only=True):
+    """`term` is the highest that was claimed in the pool (0: none) and `term_holder` the node that did.
+
+    `toolstack_started_epoch_s` is by the master's own clock; 0.0 where it is not known.
+    """
+
     uuid: str
     name: str = ""
     master: str = ""
     ha_enabled: bool = False
     rolling_upgrade: bool = False
     auto_poweron: bool = False
+    term: int = 0
+    term_holder: str = ""
+    toolstack_started_epoch_s: float = 0.0
 
 
 class Copy(Frozen, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from membership.ledger import Fact
+from membership.ledger import Fact, Target
+from membership.roster import Roster
 from reconciler.actions import Answer, Call
 from reconciler.messages import (
     FetchFailed,
@@ -14,8 +15,11 @@ from reconciler.messages import (
     PoolObserved,
     SourceFailed,
     SourceSeen,
+    Staged,
+    TermClaimed,
     TreeLoaded,
 )
+from reconciler.paging import Page
 from reconciler.records import Record
 
 
@@ -25,11 +29,37 @@ class Pool(Protocol):
     async def run(self, publish: Callable[[PoolObserved | PoolLost], None]) -> None:
         """Observe for ever. Ends only by cancellation, after logging out."""
 
-    async def perform(self, txn: str, call: Call, timeout_s: float) -> Answer:
+    async def perform(
+        self, txn: str, call: Call, timeout_s: float, permitted: Callable[[], bool]
+    ) -> Answer:
         """Make one call, its task tagged with `txn`. Never raises for what a pool can do to it:
 
-        a call that may or may not have been carried out is answered with `Unsure`.
+        a call that may or may not have been carried out is answered with `Unsure`. Nothing is begun
+        once `permitted` says no: it is asked right before the call leaves.
         """
+        ...
+
+    async def claim(self, term: int, mark: str, within_s: float) -> TermClaimed:
+        """Claim this term for whoever `mark` names; `unsure` where the pool does not tell."""
+        ...
+
+    async def revoke(self, ref: str, within_s: float) -> bool:
+        """End another's session; False where it may still be good."""
+        ...
+
+    async def open_acting(self, within_s: float) -> str:
+        """Log in for acting alone, and act in that session from now on; its reference, "" in vain."""
+        ...
+
+    async def close_acting(self) -> None:
+        """End that session."""
+
+    async def probe(self, address: str, within_s: float) -> bool | None:
+        """Whether this member's own toolstack answers; None where that cannot be told."""
+        ...
+
+    async def tell(self, page: Page, within_s: float) -> str:
+        """Leave a message in the pool, for whoever looks at it with another tool; "", or why not."""
         ...
 
     def refresh(self) -> None:
@@ -50,6 +80,10 @@ class Source(Protocol):
         """Export the tree of `head`, make it durable, validate it; with the log after `since`."""
         ...
 
+    async def stage(self, target: Target, since: int, timeout_s: float) -> Staged:
+        """The tree of the agreed target, from this disk or from Subversion; without one in vain."""
+        ...
+
     def keep(self, revision: int, digest: str) -> None:
         """Make this fetched revision the last known good one; durable when it returns."""
 
@@ -59,6 +93,43 @@ class Journal(Protocol):
 
     def append(self, records: Sequence[Record]) -> None:
         """Durable when it returns."""
+
+
+class Peers(Protocol):
+    """The daemons of the other peers, and the heartbeats beside this one."""
+
+    async def share(self, facts: Sequence[Fact]) -> None:
+        """Returns when every peer that can be reached has made these facts durable."""
+
+    async def gather(self, within_s: float) -> tuple[str, ...]:
+        """Have what the other ledgers know merged into ours; the peers that answered."""
+        ...
+
+    async def stage(self, target: Target, since: int, timeout_s: float) -> Staged:
+        """The tree of the agreed target from a peer that has it."""
+        ...
+
+    def muster(self, roster: Roster) -> None:
+        """Have heartbeats and peer channel follow this roster; durable when it returns."""
+
+    def hand_over(self, to: str) -> None:
+        """Ask the engine to let another node lead."""
+
+    def seal(self, text: str) -> str:
+        """Only a peer can read it."""
+        ...
+
+    def unseal(self, sealed: str) -> str:
+        """ "" where it was sealed by a key that is not ours."""
+        ...
+
+
+class Telling(Protocol):
+    """The ways of telling people."""
+
+    async def tell(self, page: Page) -> Sequence[str]:
+        """One line for each way: what came of it."""
+        ...
 
 
 class SharedFacts(Protocol):

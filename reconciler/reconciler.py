@@ -7,20 +7,24 @@ is over only when an observation newer than its return says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import Approval, Fact, FactValue, Ledger
+from membership.ledger import Approval, Fact, FactValue, Hold, Ledger
+from membership.roster import Candidacy
 from membership.view import View
-from reconciler.actions import Action, DisableNode, EnableNode, Plan, PoolMigrate
+from reconciler.actions import Action, Answer, DisableNode, EnableNode, Plan, PoolMigrate
 from reconciler.adoption import adopt
 from reconciler.asking import decide
 from reconciler.diff import diff
 from reconciler.drift import Drift
+from reconciler.foretelling import taken_in, told
 from reconciler.inflight import found_open, settle, timeout_s
 from reconciler.journal import JournalState
+from reconciler.leading import Ground, Leading, Moves
 from reconciler.messages import (
     Ask,
     CallReturned,
@@ -28,21 +32,33 @@ from reconciler.messages import (
     Event,
     FactsMerged,
     FetchFailed,
+    Gathered,
+    HandOver,
     Look,
     Perform,
     PoolLost,
     PoolObserved,
+    Probed,
     Refresh,
     Reply,
+    SessionEnded,
+    SessionOpened,
+    SessionRevoked,
     Share,
     SourceFailed,
     SourceSeen,
+    Stage,
+    Staged,
+    Tell,
+    TermClaimed,
     Tick,
     TreeLoaded,
     ViewPushed,
     Write,
 )
+from reconciler.mustering import ALONE, Peering
 from reconciler.observed import STALE_AFTER_S, Observed
+from reconciler.paging import Situation, alarms, over
 from reconciler.plan import plan
 from reconciler.records import (
     Answered,
@@ -51,16 +67,19 @@ from reconciler.records import (
     Converged,
     DaemonStarted,
     Diverged,
+    Excepted,
     FoundOpen,
     Intended,
     Noticed,
+    Paged,
+    PageEnded,
     Record,
     Retried,
     SourceBack,
     SourceLost,
 )
-from reconciler.report import Facts, report
-from reconciler.revisions import HeadState, Revisions, Verdict, trusted
+from reconciler.report import Facts, lost_source, report, stalled
+from reconciler.revisions import NOTHING, HeadState, Revisions, Verdict, trusted
 from reconciler.sightings import excuses, sight
 from reconciler.status import Status
 from reconciler.why import Why, explain
@@ -73,6 +92,9 @@ STEP_INTERVAL_S = 1.0
 
 JITTER = 0.2
 """Back-off is longer by up to this share, so that what failed together is not tried together."""
+
+STAGE_AGAIN_S = 5.0
+"""Until the agreed tree is asked for again, where it could not be had."""
 
 FETCH_FACTOR = 6.0
 """An export may take so many times as long as a look."""
@@ -92,6 +114,7 @@ class Reconciler:
         view: View,
         kept: TreeLoaded | None,
         random: Random,
+        peering: Peering = ALONE,
     ) -> None:
         self._me = me
         self._version = version
@@ -99,6 +122,7 @@ class Reconciler:
         self._journal = journal
         self._ledger = ledger
         self._view = view
+        self._leading = Leading(me, peering, view)
         self._random = random
         kept = trusted(kept, ledger.target)
         self._revisions = Revisions(cluster_id, kept)
@@ -120,13 +144,17 @@ class Reconciler:
         self._failures = 0
         self._effects: list[Effect] = []
         self._desired_before: Desired | None = kept.desired if kept is not None else None
+        self._staging = False
+        self._stage_s: float | None = None
 
     # --- the surface ----------------------------------------------------------------------------
 
     def start(self, now: Now) -> list[Effect]:
         """What a daemon does first: what was in flight has lost its caller, and Subversion is looked at."""
         self._write(now, DaemonStarted(version=self._version, node=self._me, term=self._view.term))
+        self._take_in(self._ledger.facts.values(), now)
         self._look(now)
+        self._lead(now)
         return self._taken()
 
     def handle(self, event: Event, now: Now) -> list[Effect]:
@@ -141,16 +169,25 @@ class Reconciler:
             case TreeLoaded() | FetchFailed():
                 self._loaded(event, now)
             case CallReturned(txn=txn, answer=answer):
-                if txn in self._journal.in_flight:
-                    self._write(now, Answered(txn=txn, answer=answer))
+                self._answer(txn, answer, now)
             case ViewPushed(view=view):
-                self._view = view
-                self._wake(now)
+                if not self._leading.pushed(view):
+                    self._wake(now)
             case FactsMerged(facts=facts):
                 self._ledger = self._ledger.merge(facts)
+                self._take_in(facts, now)
                 self._wake(now)
+            case Gathered() | TermClaimed() | SessionRevoked() | SessionOpened():
+                self._carry(self._leading.answered(event, self._ground(), now), now)
+            case SessionEnded():
+                self._leading.session_ended(event)
+            case Probed():
+                self._leading.probed(event)
+            case Staged():
+                self._staged(event, now)
             case Tick():
                 pass
+        self._lead(now)
         self._advance(now)
         return self._taken()
 
@@ -166,14 +203,22 @@ class Reconciler:
             self._follow(self._revisions.approve(decision.approve, self._ledger.target), now)
         if decision.look:
             reply = self._look_on_request(reply, now)
+        if decision.hand_over is not None:
+            self._effects.append(HandOver(to=decision.hand_over))
         if reply.accepted:
             self._wake(now)
+        self._lead(now)
         self._advance(now)
         return reply, self._taken()
 
     def deadline(self) -> float | None:
         """The monotonic moment at which time alone asks for a `Tick`."""
-        moments = [self._due_s, None if self._looking else self._look_s]
+        moments = [
+            self._due_s,
+            None if self._looking else self._look_s,
+            self._leading.deadline_s,
+            None if self._staging else self._stage_s,
+        ]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def status(self, now: Now) -> Status:
@@ -182,6 +227,117 @@ class Reconciler:
     def why(self, obj: str, now: Now) -> Why:
         """What is known about one object: its rows, its past, and what placement says of it."""
         return explain(obj, self._facts(), now)
+
+    def candidacy(self) -> Candidacy:
+        """That this node may be chosen to lead, as of now; and what its peers are told of it."""
+        return Candidacy(
+            floor=self._leading.floor(self._ledger, self._observed),
+            notes=self._leading.notes(self._ground()),
+            healthy=self._leading.stands(),
+        )
+
+    def may_act(self, now: Now) -> bool:
+        """Whether a call may be begun at this very moment."""
+        return self._leading.may_act(now)
+
+    # --- leading --------------------------------------------------------------------------------
+
+    def _ground(self) -> Ground:
+        revisions, agreed = self._revisions, self._ledger.target
+        ready = revisions.target or revisions.candidate
+        follows = revisions.follows(agreed) or (agreed is not None and revisions.goes_back(agreed))
+        return Ground(self._ledger, self._journal, self._observed, ready, follows)
+
+    def _lead(self, now: Now) -> None:
+        """Bring forward what has to do with peers: who leads, what was agreed, who is to be told."""
+        self._carry(self._leading.step(self._ground(), now), now)
+        self._view = self._leading.view(now)
+        self._agree(now)
+        self._alarm(now)
+
+    def _carry(self, moves: Moves, now: Now) -> None:
+        for entry in moves.entries:
+            self._write(now, entry)
+        for key, value in moves.facts:
+            self._share(now, key, value)
+        if moves.hold:
+            self._hold(moves.hold, now)
+        self._effects += moves.effects
+        if moves.entries or moves.facts:
+            self._wake(now)
+
+    def _hold(self, reason: str, now: Now) -> None:
+        hold = Hold(id=f"H-{self._me}-{self._view.term}", reason=reason, by="cxm")
+        self._share(now, f"hold/{hold.id}", hold)
+        self._write(now, Excepted(object="cluster", message=f"held: {reason}", fact=hold))
+
+    def _agree(self, now: Now) -> None:
+        """One revision for all: the leader says which, the others follow."""
+        agreed, approved = self._ledger.target, self._ledger.get("approval", Approval)
+        decides = self._leading.decides(now)
+        verdict = self._revisions.agree(agreed, approved, decides=decides)
+        if verdict is not NOTHING:
+            self._follow(verdict, now)
+        elif not self._view.alone:
+            self._stage(now)
+
+    def _stage(self, now: Now) -> None:
+        agreed, target = self._ledger.target, self._revisions.target
+        if agreed is None or self._revisions.follows(agreed):
+            return
+        if self._revisions.goes_back(agreed):
+            if self._leading.may_act(now) and target is not None:
+                self._share(now, "target", self._revisions.name_of(target))
+            return
+        if self._staging or (self._stage_s is not None and now.mono_s < self._stage_s):
+            return
+        self._staging, self._stage_s = True, None
+        since = target.head.revision if target is not None else 0
+        timeout_s = FETCH_FACTOR * self._settings().timeout_s
+        self._effects.append(Stage(target=agreed, since=since, timeout_s=timeout_s))
+
+    def _staged(self, event: Staged, now: Now) -> None:
+        self._staging, self._stage_s = False, now.mono_s + STAGE_AGAIN_S
+        if event.tree is not None:
+            verdict = self._revisions.follow(event.tree, self._ledger.target)
+            if verdict is not NOTHING:
+                self._follow(verdict, now)
+
+    def _take_in(self, facts: Iterable[Fact], now: Now) -> None:
+        for entry in tuple(taken_in(facts, self._journal, self._me, now)):
+            self._write(now, entry)
+
+    def _answer(self, txn: str, answer: Answer, now: Now) -> None:
+        if txn not in self._journal.in_flight:
+            return
+        self._write(now, Answered(txn=txn, answer=answer))
+        if not self._view.alone:
+            self._share(now, *told(self._me, self._journal.in_flight[txn]))
+
+    def _alarm(self, now: Now) -> None:
+        """Tell people what began and what is over; of what the leader tells only take note."""
+        facts = self._facts()
+        stand = alarms(
+            Situation(
+                view=self._view,
+                ledger=self._ledger,
+                desired=facts.desired,
+                leaderless_s=self._leading.leaderless_s(now),
+                stalled=tuple(stalled(facts)),
+                source_lost=lost_source(facts, now),
+            ),
+            now,
+        )
+        speaks = self._view.leader in (None, self._me)
+        for key in sorted(stand.keys() - self._journal.paged.keys()):
+            page = stand[key]
+            entry = Paged(key=key, severity=page.severity, title=page.title, text=page.text)
+            self._write(now, entry)
+            self._effects += [Tell(page=page)] if speaks else []
+        for key in sorted(self._journal.paged.keys() - stand.keys()):
+            page = over(key, self._journal.paged[key])
+            self._write(now, PageEnded(key=key))
+            self._effects += [Tell(page=page)] if speaks else []
 
     # --- events -------------------------------------------------------------------------------
 
@@ -197,7 +353,8 @@ class Reconciler:
                 self._lose(event, now)
             return
         approved = self._ledger.get("approval", Approval)
-        verdict = self._revisions.loaded(event, self._ledger.target, approved)
+        decides = self._leading.decides(now)
+        verdict = self._revisions.loaded(event, self._ledger.target, approved, decides=decides)
         self._follow(verdict, now)
         if self._revisions.state is not HeadState.DOUBTED:
             self._believe(now)
@@ -242,6 +399,7 @@ class Reconciler:
             self._effects.append(verdict.keep)
         if verdict.target is not None:
             self._share(now, "target", verdict.target)
+        if verdict.keep is not None:
             self._effects.append(Refresh())
             self._another_chance(before, now)
         self._desired_before = self._desired()
@@ -309,7 +467,7 @@ class Reconciler:
         self._drift = diff(desired, observed, self._ledger, self._journal, now)
         self._plan = self._planned(self._drift, desired, observed, now)
         self._planned_for = self._in_force()
-        if self._view.may_act(now.mono_s):
+        if self._leading.may_act(now) and self._ground().follows:
             self._emit(desired, now)
         self._notice(now)
         self._prove(observed, now)
@@ -333,7 +491,8 @@ class Reconciler:
     def _propose(self, observed: Observed, now: Now) -> Plan | None:
         """What the gated head would do, if it were approved."""
         candidate = self._revisions.candidate
-        if candidate is None or candidate.desired is None:
+        gated = self._revisions.state is HeadState.GATED
+        if not gated or candidate is None or candidate.desired is None:
             return None
         drift = diff(candidate.desired, observed, self._ledger, self._journal, now)
         return self._planned(drift, candidate.desired, observed, now)
@@ -347,6 +506,8 @@ class Reconciler:
             if subject in self._journal.busy:
                 continue
             self._write(now, Intended(txn=txn, action=action, subject=subject))
+            if not self._view.alone:
+                self._share(now, *told(self._me, self._journal.in_flight[txn]))
             limit_s = timeout_s(call, self._migration_s(desired, action))
             self._effects.append(Perform(txn=txn, call=call, timeout_s=limit_s))
 
@@ -411,7 +572,7 @@ class Reconciler:
     def _share(self, now: Now, key: str, value: FactValue) -> None:
         fact = Fact(
             key=key,
-            term=self._view.term,
+            term=max(self._view.term, self._ledger.term),
             seq=self._ledger.next_seq,
             at_epoch_s=now.epoch_s,
             value=value,
@@ -442,6 +603,7 @@ class Reconciler:
             looks=self._looks,
             answered_s=self._answered_s,
             failures=self._failures,
+            stage=self._leading.takeover.stage,
         )
 
 

@@ -63,6 +63,8 @@ class Intended(Entry, tag="intended", frozen=True, kw_only=True):
     action: Action
     subject: str
     """uuid of the VM or host that the call acts on."""
+    by: str = ""
+    """The leader whose call this is; "" for our own."""
 
 
 class Answered(Entry, tag="answered", frozen=True, kw_only=True):
@@ -184,6 +186,43 @@ class Excepted(Entry, tag="exception", frozen=True, kw_only=True):
     fact: FactValue
 
 
+class Foretold(Entry, tag="foretold", frozen=True, kw_only=True):
+    """The leader's latest call on `subject`, as its fact in the ledger told it, was taken in."""
+
+    txn: str
+    subject: str
+
+
+class LeaderChanged(Entry, tag="leader", frozen=True, kw_only=True):
+    """Another node leads, or the same one in another term; `leader` None: nobody. Calls of a leader
+    that was are answered by nobody any more."""
+
+    leader: str | None
+    term: int
+    reason: str = ""
+
+
+class TookOver(Entry, tag="took-over", frozen=True, kw_only=True):
+    """From here on this node acts. Whatever its predecessors had begun has ended, or shows in the pool."""
+
+    term: int
+
+
+class Paged(Entry, tag="paged", frozen=True, kw_only=True):
+    """An alarm began: people were told, by this node or by the leader."""
+
+    key: str
+    severity: str
+    title: str
+    text: str = ""
+
+
+class PageEnded(Entry, tag="page-ended", frozen=True, kw_only=True):
+    """The alarm of this key is over."""
+
+    key: str
+
+
 AnyEntry = (
     DaemonStarted
     | Intended
@@ -203,6 +242,11 @@ AnyEntry = (
     | Retried
     | FoundOpen
     | Excepted
+    | Foretold
+    | LeaderChanged
+    | TookOver
+    | Paged
+    | PageEnded
 )
 
 

@@ -18,6 +18,7 @@ from reconciler.memory import room
 from reconciler.messages import PoolLost
 from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode, ObservedVM
 from reconciler.placement import has_domain
+from reconciler.report_peers import leadership, peers
 from reconciler.revisions import DOUBTS, HeadState, Revisions, summary
 from reconciler.status import (
     Condition,
@@ -32,6 +33,7 @@ from reconciler.status import (
     Verdict,
     VmStatus,
 )
+from reconciler.takeover import Stage
 from schema.model import VM, Desired, Mode, Unmanaged, VmState
 
 
@@ -60,6 +62,7 @@ class Facts:
     looks: int
     answered_s: float | None
     failures: int
+    stage: Stage = Stage.IDLE
 
     @property
     def desired(self) -> Desired | None:
@@ -106,6 +109,8 @@ def report(facts: Facts, now: Now) -> Status:
         message=message,
         leader=facts.view.leader,
         term=facts.view.term,
+        leadership=leadership(facts.view, facts.stage, now),
+        peers=peers(facts.view),
         armed=_armed(facts),
         observation=_observation(facts, now),
         revision=_revision(facts),
@@ -156,7 +161,12 @@ def _behind(facts: Facts) -> bool:
     in_force = revisions.target.head.revision if revisions.target is not None else None
     if facts.planned is not None and facts.planned != in_force:
         return True
-    waiting = revisions.state in (HeadState.FETCHING, HeadState.NONE, HeadState.GATED)
+    waiting = revisions.state in (
+        HeadState.FETCHING,
+        HeadState.NONE,
+        HeadState.STAGED,
+        HeadState.GATED,
+    )
     return waiting and revisions.head is not None and revisions.head.revision != in_force
 
 
@@ -168,14 +178,16 @@ def _condition(facts: Facts, verdict: Verdict, now: Now) -> tuple[Condition, str
     hold = next(iter(facts.ledger.holds), None)
     if hold is not None:
         return Condition.STALLED, "Held", hold.reason
+    if facts.view.leader is None:
+        return Condition.STALLED, "NoLeader", facts.view.reason or "nobody leads: nothing is begun"
     aside = _aside(facts)
     if aside is not None:
         return aside
-    stalled = next(iter(_stalled(facts)), None)
-    if stalled is not None:
-        return Condition.STALLED, stalled.reason, f"{stalled.object}: {stalled.message}"
+    stuck = next(iter(stalled(facts)), None)
+    if stuck is not None:
+        return Condition.STALLED, stuck.reason, f"{stuck.object}: {stuck.message}"
     lost = facts.journal.source_lost
-    if lost is not None and (lost.reason in DOUBTS or _overdue(facts, now)):
+    if lost is not None and lost_source(facts, now):
         return Condition.DEGRADED, lost.reason, lost.message
     if facts.plan.blocked:
         first = facts.plan.blocked[0]
@@ -220,6 +232,14 @@ def _why_unknown(facts: Facts) -> tuple[Condition, str, str]:
     return Condition.UNKNOWN, "Stale", "the last observation is too old to decide anything from"
 
 
+def lost_source(facts: Facts, now: Now) -> str:
+    """Why Subversion is lost in a way that people must know of; "" where it is not."""
+    lost = facts.journal.source_lost
+    if lost is None or not (lost.reason in DOUBTS or _overdue(facts, now)):
+        return ""
+    return f"{lost.reason}: {lost.message}"
+
+
 def _aside(facts: Facts) -> tuple[Condition, str, str] | None:
     """States of the pool in which cxm keeps its hands off everything."""
     pool = facts.observed.pool if facts.observed is not None else None
@@ -230,7 +250,7 @@ def _aside(facts: Facts) -> tuple[Condition, str, str] | None:
     return None
 
 
-def _stalled(facts: Facts) -> list[Blocked]:
+def stalled(facts: Facts) -> list[Blocked]:
     """The rows that only a human brings forward."""
     stuck = {uuid for uuid, backoff in facts.journal.backoff.items() if backoff.stalled}
     subjects = facts.subjects if stuck else {}
@@ -245,6 +265,8 @@ def _armed(facts: Facts) -> tuple[str, ...]:
     """Which kinds of action would be carried out by themselves if there were cause now."""
     desired = facts.desired
     if desired is None or facts.ledger.holds or _aside(facts) is not None:
+        return ()
+    if facts.view.leader is None:
         return ()
     if desired.cluster.mode is Mode.AUTO:
         return ("intent", "drift")
@@ -395,9 +417,9 @@ def _rung(vm: VM, desired: Desired) -> str:
 def _by_object(facts: Facts) -> dict[str, Health]:
     """The health of every object that has a row: its first refusal, else its first action."""
     rows: dict[str, Health] = {}
-    stalled = frozenset(_stalled(facts))
+    stuck = frozenset(stalled(facts))
     for row in facts.plan.blocked:
-        bad = Condition.STALLED if row in stalled else Condition.DEGRADED
+        bad = Condition.STALLED if row in stuck else Condition.DEGRADED
         rows.setdefault(row.object, (bad, row.reason, row.message))
     for action in facts.plan.actions:
         health = (Condition.PROGRESSING, action.reason, action.message)

@@ -24,6 +24,7 @@ class HeadState(StrEnum):
 
     NONE = "none"
     FETCHING = "fetching"
+    STAGED = "staged"
     TARGET = "target"
     GATED = "gated"
     REJECTED = "rejected"
@@ -38,6 +39,8 @@ class HeadEvent(StrEnum):
     FAILED = "failed"
     DOUBT = "doubt"
     APPROVED = "approved"
+    LEFT_TO_LEADER = "left-to-leader"
+    AGREED = "agreed"
 
 
 _HANDS_OFF = (Mode.OBSERVE, Mode.RECOVER)
@@ -52,7 +55,14 @@ TABLE: Mapping[tuple[HeadState, HeadEvent], HeadState] = {
     (HeadState.REJECTED, HeadEvent.SEEN): HeadState.FETCHING,
     (HeadState.DOUBTED, HeadEvent.SEEN): HeadState.FETCHING,
     (HeadState.FETCHING, HeadEvent.SEEN): HeadState.FETCHING,
+    (HeadState.STAGED, HeadEvent.SEEN): HeadState.FETCHING,
     (HeadState.FETCHING, HeadEvent.GOOD): HeadState.TARGET,
+    (HeadState.FETCHING, HeadEvent.LEFT_TO_LEADER): HeadState.STAGED,
+    (HeadState.STAGED, HeadEvent.AGREED): HeadState.TARGET,
+    (HeadState.STAGED, HeadEvent.NEEDS_APPROVAL): HeadState.GATED,
+    (HeadState.STAGED, HeadEvent.DOUBT): HeadState.DOUBTED,
+    (HeadState.GATED, HeadEvent.AGREED): HeadState.TARGET,
+    (HeadState.REJECTED, HeadEvent.AGREED): HeadState.TARGET,
     (HeadState.FETCHING, HeadEvent.NEEDS_APPROVAL): HeadState.GATED,
     (HeadState.FETCHING, HeadEvent.BAD): HeadState.REJECTED,
     (HeadState.FETCHING, HeadEvent.FAILED): HeadState.NONE,
@@ -134,7 +144,12 @@ class Revisions:
     @property
     def settled(self) -> bool:
         """Whether the head that Subversion shows is here, accepted or not."""
-        return self.state in (HeadState.TARGET, HeadState.GATED, HeadState.REJECTED)
+        return self.state in (
+            HeadState.STAGED,
+            HeadState.TARGET,
+            HeadState.GATED,
+            HeadState.REJECTED,
+        )
 
     def failed(self) -> bool:
         """The head could not be fetched: the next look begins anew. False if none was being fetched."""
@@ -142,8 +157,13 @@ class Revisions:
 
     # --- its tree was loaded -------------------------------------------------------------------
 
-    def loaded(self, tree: TreeLoaded, agreed: Target | None, approved: Approval | None) -> Verdict:
-        """The tree of a head came. One that was superseded meanwhile is dropped."""
+    def loaded(
+        self, tree: TreeLoaded, agreed: Target | None, approved: Approval | None, *, decides: bool
+    ) -> Verdict:
+        """The tree of a head came. One that was superseded meanwhile is dropped.
+
+        `decides`: this node leads. Another one keeps the tree ready and waits for the leader's word.
+        """
         if self.state is not HeadState.FETCHING or self.head is None:
             return NOTHING
         if tree.head.revision != self.head.revision:
@@ -156,12 +176,64 @@ class Revisions:
             return self._reject(tree, *refusal)
         assert tree.desired is not None
         self.errors, self.reason, self.message = (), "", ""
+        if same is None and not decides:
+            self._go(HeadEvent.LEFT_TO_LEADER)
+            self.candidate = tree
+            return NOTHING
         if self._gate(tree) and same is None and not _approves(approved, tree):
             self._go(HeadEvent.NEEDS_APPROVAL)
             self.candidate = tree
             return NOTHING
         self._go(HeadEvent.GOOD)
         return self._accept(tree, agreed)
+
+    # --- what the leader says, and what a new one decides ----------------------------------------
+
+    def agree(self, agreed: Target | None, approved: Approval | None, *, decides: bool) -> Verdict:
+        """Take in what the ledger says of the tree that is ready here; or decide about it."""
+        tree = self.candidate
+        if tree is None or self.state not in (HeadState.STAGED, HeadState.GATED):
+            return NOTHING
+        if _target(tree) == agreed:
+            self._go(HeadEvent.AGREED)
+            return self._accept(tree, agreed)
+        if not decides or self.state is not HeadState.STAGED:
+            return NOTHING
+        if self._gate(tree) and not _approves(approved, tree):
+            self._go(HeadEvent.NEEDS_APPROVAL)
+            return NOTHING
+        self._go(HeadEvent.AGREED)
+        return self._accept(tree, agreed)
+
+    def follows(self, agreed: Target | None) -> bool:
+        """Whether what is in force here is what was agreed."""
+        if agreed is None:
+            return True
+        return self.target is not None and _target(self.target) == agreed
+
+    def goes_back(self, agreed: Target) -> bool:
+        """Whether the agreed target is older than what is in force here: nobody follows that."""
+        mine = self.target.head if self.target is not None else None
+        return (
+            mine is not None
+            and (mine.repository, mine.path) == (agreed.repository, agreed.path)
+            and mine.revision > agreed.revision
+        )
+
+    def name_of(self, tree: TreeLoaded) -> Target:
+        """How the ledger names this tree."""
+        return _target(tree)
+
+    def follow(self, tree: TreeLoaded, agreed: Target | None) -> Verdict:
+        """The agreed tree came, by whatever way."""
+        refusal = self._refusal_of_any(tree)
+        if refusal is not None or _target(tree) != agreed:
+            return NOTHING
+        if self.head is not None and _target(tree) == _of(self.head, tree.digest):
+            self._go(HeadEvent.AGREED)
+            self.candidate = None
+            self.errors, self.reason, self.message = (), "", ""
+        return self._put_in_force(tree, agreed)
 
     def _doubt_digest(self, tree: TreeLoaded, agreed: Target) -> Verdict:
         self._go(HeadEvent.DOUBT)
@@ -173,6 +245,13 @@ class Revisions:
         return Verdict(entries=(SourceLost(reason=self.reason, message=self.message),))
 
     def _refusal(self, tree: TreeLoaded) -> tuple[str, str] | None:
+        refusal = self._refusal_of_any(tree)
+        if refusal is not None or tree.desired is None:
+            return refusal
+        return self._unconsented(tree.desired, tree.messages or (tree.head.message,))
+
+    def _refusal_of_any(self, tree: TreeLoaded) -> tuple[str, str] | None:
+        """What refuses a tree whoever decided for it. Consent is judged once, where it is decided."""
         desired = tree.desired
         if desired is None:
             reason = "NeedsUpgrade" if tree.needs_upgrade else "Invalid"
@@ -185,7 +264,7 @@ class Revisions:
                 "WrongCluster",
                 f"the tree is of cluster {desired.cluster.id}, this node of {self._cluster_id}",
             )
-        return self._unconsented(desired, tree.messages or (tree.head.message,))
+        return None
 
     def _unconsented(self, desired: Desired, messages: tuple[str, ...]) -> tuple[str, str] | None:
         """Consent counts in any revision since the one in force: two commits may come as one head."""
@@ -225,6 +304,9 @@ class Revisions:
 
     def _accept(self, tree: TreeLoaded, agreed: Target | None) -> Verdict:
         self.candidate = None
+        return self._put_in_force(tree, agreed)
+
+    def _put_in_force(self, tree: TreeLoaded, agreed: Target | None) -> Verdict:
         known = self.target is not None and self.target.digest == tree.digest
         self.target = tree
         if known and _target(tree) == agreed:
@@ -237,7 +319,8 @@ class Revisions:
             digest=tree.digest,
         )
         keep = Keep(revision=head.revision, digest=tree.digest)
-        return Verdict(entries=(entry,), keep=keep, target=_target(tree))
+        fresh = _target(tree) if _target(tree) != agreed else None
+        return Verdict(entries=(entry,), keep=keep, target=fresh)
 
 
 def _approves(approval: Approval | None, tree: TreeLoaded) -> bool:
@@ -249,10 +332,11 @@ def _approves(approval: Approval | None, tree: TreeLoaded) -> bool:
 
 
 def _target(tree: TreeLoaded) -> Target:
-    head = tree.head
-    return Target(
-        repository=head.repository, path=head.path, revision=head.revision, digest=tree.digest
-    )
+    return _of(tree.head, tree.digest)
+
+
+def _of(head: Head, digest: str) -> Target:
+    return Target(repository=head.repository, path=head.path, revision=head.revision, digest=digest)
 
 
 def trusted(kept: TreeLoaded | None, agreed: Target | None) -> TreeLoaded | None:

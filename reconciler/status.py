@@ -145,6 +145,54 @@ class ExceptionStatus(Frozen, frozen=True, kw_only=True):
     seconds_left: float | None = None
 
 
+class PeerStatus(Frozen, frozen=True, kw_only=True):
+    """A peer as this node sees it; states are alive, suspect, blind, dead, left and unknown.
+
+    `channels` are by name (`net1`, `net2`, `disk`), `sees` are the peers that it hears itself,
+    `staged` is the revision that it has ready ("" where it does not say), `problem` is what is wrong
+    with it beyond silence.
+    """
+
+    name: str
+    state: str
+    channels: Mapping[str, str] = field(default_factory=dict)
+    last_heard_s: float | None = None
+    sees: tuple[str, ...] = ()
+    staged: str = ""
+    problem: str = ""
+
+
+class LeaderState(StrEnum):
+    """Where leadership stands, as this node sees it.
+
+    `waiting`: this node leads, and waits until whatever its predecessor began has surely ended, or is
+    taking over. `nobody`: nothing is begun by anyone until somebody leads.
+    """
+
+    ACTING = "acting"
+    WAITING = "waiting"
+    FOLLOWING = "following"
+    NOBODY = "nobody"
+
+
+class Leadership(Frozen, frozen=True, kw_only=True):
+    """`waits_s` is how long this node, which leads, has still to wait; None where it does not wait.
+
+    `stage` is what taking over is at (claim, revoke, ...), `reason` says why nobody leads, or what
+    is wrong with this node's own heartbeats.
+    """
+
+    engine: str = "single"
+    state: LeaderState = LeaderState.ACTING
+    leader: str | None = None
+    term: int = 0
+    waits_s: float | None = None
+    stage: str = ""
+    reason: str = ""
+    voters: tuple[str, ...] = ()
+    epoch: int = 0
+
+
 class UnmanagedVm(Frozen, frozen=True, kw_only=True):
     name: str
     uuid: str
@@ -166,6 +214,8 @@ class Status(Frozen, frozen=True, kw_only=True):
     message: str = ""
     leader: str | None = None
     term: int = 0
+    leadership: Leadership = Leadership()
+    peers: tuple[PeerStatus, ...] = ()
     armed: tuple[str, ...] = ()
     observation: Observation | None = None
     revision: RevisionStatus = RevisionStatus()

@@ -62,8 +62,26 @@ def _ordered(plain: Plain, group: tuple[str, ...], less: str, more: str, strict:
         yield (*group, blamed), "V030", message, "raise the one or lower the other"
 
 
+BEATS = 3
+"""So many heartbeats fit into the silence that makes a peer suspect: one lost message is nothing."""
+
+
+def _beats(plain: Plain) -> Broken:
+    interval_s = _seconds(plain, "Cluster", "heartbeat", "interval")
+    suspect_s = _seconds(plain, "Cluster", "heartbeat", "suspectAfter")
+    if interval_s < suspect_s < BEATS * interval_s:
+        message = (
+            f"heartbeat: suspectAfter ({forms.duration_text(suspect_s)}) must be at least {BEATS}"
+            f" intervals ({forms.duration_text(interval_s)} each)"
+        )
+        group = plain["heartbeat"]
+        blamed = "suspectAfter" if "suspectAfter" in group else "interval"
+        yield ("heartbeat", blamed), "V030", message, "raise the one or lower the other"
+
+
 def _cluster(plain: Plain) -> Broken:
     yield from _ordered(plain, ("heartbeat",), "interval", "suspectAfter", strict=True)
+    yield from _beats(plain)
     yield from _ordered(plain, ("heartbeat",), "suspectAfter", "deadAfter", strict=True)
     yield from _ordered(plain, ("source",), "poll", "staleAfter", strict=True)
     yield from _ordered(plain, ("source",), "timeout", "staleAfter", strict=True)

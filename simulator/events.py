@@ -148,16 +148,25 @@ def _gone(grave: Tombstone) -> Value:
 
 
 def _alerts(pool: Pool, wanted: Subscription, since: int) -> Iterator[Value]:
-    for alert in pool.messages.listed() if wanted.touches("message") else ():
+    messages = pool.messages
+    if not wanted.touches("message"):
+        return
+    for alert in messages.listed():
         if alert.generation > since and wanted.wants("message", alert.ref):
-            yield {
-                "id": str(alert.generation),
-                "timestamp": "0.0",
-                "class": "message",
-                "operation": "add",
-                "ref": alert.ref,
-                "snapshot": alert.record,
-            }
+            yield {**_of_alert(alert.ref, "add", alert.generation), "snapshot": alert.record}
+    for gone in messages.forgotten:
+        if gone.created <= since < gone.deleted and wanted.wants("message", gone.ref):
+            yield _of_alert(gone.ref, "del", gone.deleted)
+
+
+def _of_alert(ref: str, operation: str, number: int) -> Record:
+    return {
+        "id": str(number),
+        "timestamp": "0.0",
+        "class": "message",
+        "operation": operation,
+        "ref": ref,
+    }
 
 
 def _token(generation: int, alerts: int) -> str:

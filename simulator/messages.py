@@ -1,5 +1,6 @@
 """Alerts. Real servers keep them outside the database: own counter, no entry in the counts."""
 
+from collections import deque
 from dataclasses import dataclass
 
 from simulator.clock import Clock
@@ -11,6 +12,10 @@ USUAL_PRIORITY = 3
 """Of a message whose name no table knows."""
 
 
+FORGOTTEN_KEPT = 1024
+"""Deletions remembered for event.from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """One message and the generation at which it came."""
@@ -18,6 +23,15 @@ class Alert:
     ref: str
     generation: int
     record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A message that was destroyed at ``deleted``."""
+
+    ref: str
+    created: int
+    deleted: int
 
 
 class Messages:
@@ -28,6 +42,7 @@ class Messages:
         self._db = db
         self._clock = clock
         self._alerts: dict[str, Alert] = {}
+        self.forgotten: deque[Forgotten] = deque(maxlen=FORGOTTEN_KEPT)
 
     def post(self, name: str, cls: str, row: Row, body: str) -> str:
         """A message of the server itself about an object; the priority comes from its table."""
@@ -74,4 +89,8 @@ class Messages:
 
     def destroy(self, ref: str) -> None:
         """Forget one; HANDLE_INVALID if there is none."""
-        del self._alerts[self.get(ref).ref]
+        alert = self.get(ref)
+        del self._alerts[ref]
+        self.generation += 1
+        self.forgotten.append(Forgotten(ref, alert.generation, self.generation))
+        self._db.wake_all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 
 from reconciler.observed import (
@@ -30,6 +32,12 @@ SAME_BOOT_S = 60
 """Two boot times of a host that differ by less are one boot, read twice: xapi derives the moment
 anew from clock and uptime. No server is back within a minute."""
 
+TERM_KEY = "cxm-term-"
+"""With a term behind it: a key in the pool's other_config, whose value begins with the node's name."""
+
+# Written as we write it, and no longer than a 64-bit number: anything else is not ours.
+_TERM = re.compile(re.escape(TERM_KEY) + r"([1-9][0-9]{0,17})")
+
 
 def copy_kind(vm: VmRecord) -> str:
     """Why a record of class VM is no machine: template, snapshot, or "" where it is one."""
@@ -38,7 +46,10 @@ def copy_kind(vm: VmRecord) -> str:
     return "template" if vm.is_a_template else ""
 
 
-def build_pool(pool: PoolRecord, tables: Tables) -> Pool:
+def build_pool(pool: PoolRecord, tables: Tables, started_s: float) -> Pool:
+    """The pool; `started_s` as `toolstack_start` says of its master."""
+    terms = terms_of(pool.other_config)
+    term = max(terms, default=0)
     return Pool(
         uuid=pool.uuid,
         name=pool.name_label,
@@ -46,7 +57,26 @@ def build_pool(pool: PoolRecord, tables: Tables) -> Pool:
         ha_enabled=pool.ha_enabled,
         rolling_upgrade="rolling_upgrade_in_progress" in pool.other_config,
         auto_poweron=_true(pool.other_config.get("auto_poweron")),
+        term=term,
+        term_holder=terms.get(term, "").partition(" ")[0],
+        toolstack_started_epoch_s=started_s,
     )
+
+
+def terms_of(other_config: Mapping[str, str]) -> dict[int, str]:
+    """The terms that were claimed in the pool, each with the mark of who claimed it."""
+    found = ((_TERM.fullmatch(key), mark) for key, mark in other_config.items())
+    return {int(match[1]): mark for match, mark in found if match is not None}
+
+
+def toolstack_start(host: HostRecord | None, before: float) -> float:
+    """The epoch second, by the host's own clock, at which its toolstack started; `before` where that
+    is not to be seen, as for a moment when it starts."""
+    try:
+        start = float(host.other_config["agent_start_time"]) if host is not None else before
+    except (KeyError, ValueError):
+        return before
+    return start if math.isfinite(start) else before
 
 
 def build_storage(sr: SrRecord) -> Storage:

@@ -17,11 +17,18 @@ from xapi.address import Address, parse_address
 from xapi.jsonrpc import Malformed, decode_answer, encode_call
 from xapi.transport import FailureKind, JsonValue, TransportFailure, UnknownCertificate
 
-CONNECT_S = 5.0
-"""A TCP and TLS handshake; says nothing about the toolstack behind it."""
-
 CALLS_IN_FLIGHT = 20
 """Each connection costs the host a relay process; this is what Xen Orchestra keeps to as well."""
+
+LOGINS_IN_FLIGHT = 64
+"""Beside those: each goes to another host, and waiting behind calls to one would say nothing of it."""
+
+BEGIN_S = 3.0
+"""A request has left by then, or never does: whoever was allowed to ask may not be any more later.
+So a slot, a connection and its handshake take no longer; none says anything of the toolstack behind."""
+
+LOOK_S = 5.0
+"""For a look at a certificate that was not accepted."""
 
 MAX_ANSWER = 512 << 20
 """Bytes. A pool of 20,000 VMs takes some 150 MB in its first answer; more is a runaway."""
@@ -31,6 +38,7 @@ MAX_ANSWER = 512 << 20
 IDLE_S = 15.0
 
 _BLOCKING = "event.from"
+_LOGIN = "session.login_with_password"
 
 
 def parse_fingerprint(text: str) -> bytes:
@@ -62,17 +70,20 @@ class HttpsTransport:
         self._context = _unverified() if fingerprints else _verified(ca_file)
         self._agent = f"cxm/{version}"
         self._calls = asyncio.Semaphore(CALLS_IN_FLIGHT)
-        self._blocking = asyncio.Semaphore(1)
+        self._own_slots = {
+            _BLOCKING: asyncio.Semaphore(1),
+            _LOGIN: asyncio.Semaphore(LOGINS_IN_FLIGHT),
+        }
         self._session: aiohttp.ClientSession | None = None
 
     async def call(
         self, address: str, method: str, params: Sequence[JsonValue], deadline_s: float
     ) -> JsonValue:
         """As `Transport.call`."""
-        attempt = _Attempt()
-        slots = self._blocking if method == _BLOCKING else self._calls
+        limit = asyncio.timeout(min(deadline_s, BEGIN_S))
+        attempt = _Attempt(limit, asyncio.get_running_loop().time() + deadline_s)
         try:
-            async with asyncio.timeout(deadline_s), slots:
+            async with limit, self._own_slots.get(method, self._calls):
                 body = await self._post(
                     parse_address(address), encode_call(method, params), attempt
                 )
@@ -114,7 +125,7 @@ class HttpsTransport:
                 connector=aiohttp.TCPConnector(
                     limit=0, ssl=self._pins if self._pins.known else True, keepalive_timeout=IDLE_S
                 ),
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
+                timeout=aiohttp.ClientTimeout(total=None),
                 headers={"Content-Type": "application/json", "User-Agent": self._agent},
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[_tracing()],
@@ -134,10 +145,19 @@ class HttpsTransport:
 
 
 class _Attempt:
-    """Whether the request of one call may have left: true once it has a connection."""
+    """Whether the request of one call may have left: true once it has a connection.
 
-    def __init__(self) -> None:
+    Until then `limit` is the time it has for that; after it, until `ends_s` of the loop.
+    """
+
+    def __init__(self, limit: asyncio.Timeout, ends_s: float) -> None:
+        self._limit = limit
+        self._ends_s = ends_s
         self.sent = False
+
+    def leaves(self) -> None:
+        self.sent = True
+        self._limit.reschedule(self._ends_s)
 
 
 class _Pins(aiohttp.Fingerprint):
@@ -157,7 +177,7 @@ class _Pins(aiohttp.Fingerprint):
 
 def _tracing() -> aiohttp.TraceConfig:
     async def connected(_session: aiohttp.ClientSession, context: Any, _params: Any) -> None:
-        context.trace_request_ctx.sent = True
+        context.trace_request_ctx.leaves()
 
     tracing = aiohttp.TraceConfig()
     tracing.on_connection_create_end.append(connected)
@@ -183,7 +203,7 @@ def _unverified() -> ssl.SSLContext:
 async def _shown_by(address: Address) -> str | None:
     """The fingerprint of whatever certificate `address` shows; nothing is sent to it."""
     try:
-        async with asyncio.timeout(CONNECT_S):
+        async with asyncio.timeout(LOOK_S):
             _, writer = await asyncio.open_connection(address.host, address.port, ssl=_unverified())
     except OSError:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.actions import Answer, Retry, Stalled, Unsure
-from xapi.transport import TransportFailure, Unavailable, XapiFailure
+from xapi.transport import NotBegun, TransportFailure, Unavailable, XapiFailure
 
 SOON_S = 5.0
 LATER_S = 30.0
@@ -296,6 +296,8 @@ def judge_loss(failure: Unavailable) -> Answer:
     """What it means that a call with consequences brought no answer of the pool."""
     if isinstance(failure, XapiFailure):
         return judge(failure)
+    if isinstance(failure, NotBegun):
+        return Retry(reason=failure.reason, message=failure.message, after_s=0.0)
     if isinstance(failure, TransportFailure) and failure.sent:
         return Unsure(reason="AnswerLost", message=failure.message)
     return Retry(reason=failure.reason, message=failure.message, after_s=SOON_S)

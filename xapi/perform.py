@@ -7,12 +7,13 @@ import logging
 
 from reconciler.actions import Answer, Call, Done, Retry, Unsure
 from reconciler.observed import STALE_AFTER_S
+from xapi.acting import Acting
 from xapi.cache import Cache
 from xapi.calls import Refused, Request, request_for
 from xapi.outcomes import SOON_S, judge, judge_loss
 from xapi.picture import PENDING, TXN_KEY
-from xapi.session import PoolSession
-from xapi.transport import Unavailable, XapiFailure
+from xapi.session import READ_S, Permitted, PoolSession, always
+from xapi.transport import JsonValue, Unavailable, XapiFailure
 
 LOOK_S = 10.0
 """A task is awaited through the event cache; after so long without a word of the pool it is asked
@@ -27,14 +28,24 @@ _log = logging.getLogger("cxm.xapi")
 
 
 class Performer:
-    """Carries out calls in a session that a cache follows."""
+    """Carries out calls in the acting session where one is needed, else in the one that `cache` follows.
 
-    def __init__(self, session: PoolSession, cache: Cache) -> None:
+    What only looks is asked for in the latter in any case.
+    """
+
+    def __init__(self, session: PoolSession, cache: Cache, acting: Acting) -> None:
         self._session = session
         self._cache = cache
+        self._acting = acting
 
-    async def perform(self, txn: str, call: Call, timeout_s: float) -> Answer:
+    async def perform(
+        self, txn: str, call: Call, timeout_s: float, permitted: Permitted = always
+    ) -> Answer:
         """Make `call`; its task bears `txn`. Answers within `timeout_s` and a little.
+
+        `permitted` is asked right before the request leaves; once it says no nothing is begun, and
+        the answer is a Retry for `LeaseOver`. Where the acting session is over it is one for
+        `SessionRevoked`, and nothing is begun either.
 
         Cancelling it leaves the task to itself: the pool finishes it or not, and whoever looks
         later finds it by its tag, or by its name where it was cut off before it was tagged.
@@ -48,8 +59,8 @@ class Performer:
             return refused.answer
         try:
             if not request.lasting:
-                return await self._set(request, timeout_s)
-            return await self._run(txn, request, timeout_s)
+                return await self._set(request, timeout_s, permitted)
+            return await self._run(txn, request, timeout_s, permitted)
         except Unavailable as failure:
             return judge_loss(failure)
 
@@ -61,21 +72,42 @@ class Performer:
         message = "The pool has not been seen for too long to act on it."
         return Retry(reason="PoolNotObserved", message=message, after_s=SOON_S)
 
-    async def _set(self, request: Request, timeout_s: float) -> Answer:
+    async def _set(self, request: Request, timeout_s: float, permitted: Permitted) -> Answer:
         # Setting twice is setting once: such a call may be made again in a new session.
-        await self._session.call(request.method, *request.params, deadline_s=timeout_s)
+        await self._change(
+            request.method, *request.params, deadline_s=timeout_s, permitted=permitted
+        )
         return Done()
 
-    async def _run(self, txn: str, request: Request, timeout_s: float) -> Answer:
+    async def _change(
+        self,
+        method: str,
+        *params: JsonValue,
+        deadline_s: float = READ_S,
+        replay: bool = True,
+        permitted: Permitted = always,
+    ) -> JsonValue:
+        """A request that changes something. A leader's session is not replaced where it is over."""
+        if self._acting.needed:
+            return await self._acting.call(
+                method, *params, deadline_s=deadline_s, permitted=permitted
+            )
+        return await self._session.call(
+            method, *params, deadline_s=deadline_s, replay=replay, permitted=permitted
+        )
+
+    async def _run(
+        self, txn: str, request: Request, timeout_s: float, permitted: Permitted
+    ) -> Answer:
         ends_s = asyncio.get_running_loop().time() + timeout_s
         name = f"Async.{request.method}"
-        task = str(await self._session.call(name, *request.params, replay=False))
+        task = str(await self._change(name, *request.params, replay=False, permitted=permitted))
         await self._tag(task, txn)
         try:
             async with asyncio.timeout_at(ends_s):
                 answer = await self._ended(task)
         except TimeoutError:
-            return await self._give_up(task, timeout_s)
+            return await self._give_up(task, timeout_s, permitted)
         await self._aside("task.destroy", task)
         return answer
 
@@ -113,20 +145,23 @@ class Performer:
             return None
         return _judge_task(status, [str(part) for part in error] if isinstance(error, list) else [])
 
-    async def _give_up(self, task: str, timeout_s: float) -> Answer:
-        await self._aside("task.cancel", task)
-        message = (
-            f"It was not over after {timeout_s:.0f} s; cxm asked to cancel it, which a task may "
-            "ignore or come too late for."
+    async def _give_up(self, task: str, timeout_s: float, permitted: Permitted) -> Answer:
+        asked = await self._aside("task.cancel", task, permitted=permitted)
+        what = "cxm asked to cancel it, which a task may ignore or come too late for"
+        if not asked:
+            what = "cxm could not ask to cancel it"
+        return Unsure(
+            reason="TimedOut", message=f"It was not over after {timeout_s:.0f} s; {what}."
         )
-        return Unsure(reason="TimedOut", message=message)
 
-    async def _aside(self, method: str, *params: str) -> None:
-        """A call whose failure changes nothing about the outcome."""
+    async def _aside(self, method: str, *params: str, permitted: Permitted = always) -> bool:
+        """A call whose failure changes nothing about the outcome; False where it may have failed."""
         try:
-            await self._session.call(method, *params)
+            await self._change(method, *params, permitted=permitted)
         except Unavailable as failure:
             _log.info("%s: %s", method, failure.message)
+            return False
+        return True
 
 
 def _judge_task(status: str, error_info: list[str]) -> Answer:

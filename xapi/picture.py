@@ -28,6 +28,7 @@ from xapi.building import (
     build_storage,
     build_vm,
     copy_kind,
+    toolstack_start,
 )
 from xapi.records import (
     CLASSES,
@@ -77,6 +78,8 @@ class Picture:
         self._control: defaultdict[str, set[str]] = defaultdict(set)
         self._busy: set[tuple[str, str]] = set()
         self._crashed: dict[str, str] = {}
+        self._started_s: dict[str, float] = {}
+        """Reference of a host that was the master -> when its toolstack started, as last seen."""
         self._stale: defaultdict[str, set[str]] = defaultdict(set)
         self._gone: list[Record] = []
 
@@ -182,7 +185,7 @@ class Picture:
             epoch_s=epoch_s,
             steady_since_s=steady_since_s,
             by=self._by,
-            pool=build_pool(pool, self.tables),
+            pool=build_pool(pool, self.tables, self._master_started(pool.master)),
             nodes=self._nodes,
             vms=self._vms,
             storages=self._storages,
@@ -192,6 +195,12 @@ class Picture:
             complete=not missing,
             missing=missing,
         )
+
+    def _master_started(self, master: str) -> float:
+        host = self.tables.host.get(master)
+        started_s = toolstack_start(host, self._started_s.get(master, 0.0))
+        self._started_s = {master: started_s}
+        return started_s
 
     def _rebuild(self) -> None:
         tables, stale = self.tables, self._stale

@@ -11,11 +11,16 @@ from types import TracebackType
 from typing import Self
 
 from reconciler.actions import Answer, Call
-from reconciler.messages import PoolLost, PoolObserved
+from reconciler.messages import PoolLost, PoolObserved, TermClaimed
 from reconciler.observed import Observed
+from reconciler.paging import Page
+from xapi.acting import Acting, revoke
+from xapi.alerts import tell
 from xapi.cache import Cache
+from xapi.claims import claim
 from xapi.perform import Performer
-from xapi.session import PoolSession
+from xapi.probe import probe
+from xapi.session import Permitted, PoolSession, always
 from xapi.transport import (
     FailureKind,
     Transport,
@@ -43,7 +48,7 @@ _log = logging.getLogger("cxm.xapi")
 
 
 class PoolClient:
-    """One pool, seen and acted on through one session.
+    """One pool, seen through one session and acted on through the same, or through a leader's own.
 
     `addresses` are members, as HOST, HOST:PORT or [IPV6]:PORT; the port holds for all of them.
     `node` and `version` name us in the pool's session list and in the observation. `clock` gives
@@ -72,7 +77,8 @@ class PoolClient:
         originator = f"cxm/{version}@{node}"
         self._session = PoolSession(transport, addresses, (user, password), originator, pool_uuid)
         self._cache = Cache(self._session, node, clock)
-        self._performer = Performer(self._session, self._cache)
+        self._acting = Acting(self._session)
+        self._performer = Performer(self._session, self._cache, self._acting)
         self._jitter = jitter or random.SystemRandom()
         self._returned = asyncio.Event()
 
@@ -87,20 +93,24 @@ class PoolClient:
         A picture whose content is the same is published too: its age has changed.
         """
         barriers = asyncio.create_task(self._ask_for_barriers(publish))
+        watching = asyncio.create_task(self._acting.watch())
         try:
             await self._follow(publish)
         finally:
             barriers.cancel()
+            watching.cancel()
 
     async def snapshot(self) -> Observed:
         """The pool now, once. Raises Unavailable (UnknownCertificate, NoMaster, ...)."""
         await self._cache.advance()
         return self._picture()
 
-    async def perform(self, txn: str, call: Call, timeout_s: float) -> Answer:
+    async def perform(
+        self, txn: str, call: Call, timeout_s: float, permitted: Permitted = always
+    ) -> Answer:
         """Make `call` now, while `run` follows the pool; see `Performer.perform`."""
         try:
-            return await self._performer.perform(txn, call, timeout_s)
+            return await self._performer.perform(txn, call, timeout_s, permitted)
         finally:
             self._returned.set()
 
@@ -108,9 +118,47 @@ class PoolClient:
         """Have `run` publish a picture as of now, or a little later."""
         self._returned.set()
 
+    # --- leading ----------------------------------------------------------------------------------
+
+    async def claim(self, term: int, mark: str, within_s: float) -> TermClaimed:
+        """Claim `term` in the pool for whoever `mark` names; see `xapi.claims`."""
+        return await claim(self._session, term, mark, within_s)
+
+    async def revoke(self, ref: str, within_s: float) -> bool:
+        """End another's session; False where it may still be good."""
+        return await revoke(self._session, ref, within_s)
+
+    @property
+    def acting(self) -> bool:
+        """Whether there is a session to act in that is not known to be over."""
+        return self._acting.open
+
+    async def open_acting(self, within_s: float) -> str:
+        """Log in anew, and act in that session alone from now on; its reference, "" in vain."""
+        return await self._acting.enter(within_s)
+
+    async def close_acting(self) -> None:
+        """End that session: nothing can be changed until another is opened."""
+        await self._acting.leave()
+
+    async def acting_ended(self) -> None:
+        """Returns once that session was ended by somebody else, or the master; for each time it is."""
+        await self._acting.ended()
+
+    async def probe(self, address: str, within_s: float) -> bool | None:
+        """Whether the toolstack of this member answers for itself; see `xapi.probe`."""
+        return await probe(self._session, address, within_s)
+
+    async def tell(self, page: Page, within_s: float) -> str:
+        """Leave a message in the pool; "", or why it may not have come about."""
+        return await tell(self._session, page, within_s)
+
+    # --- ending -----------------------------------------------------------------------------------
+
     async def close(self) -> None:
         """Log out and let the connections go; `run` and every `perform` must have ended."""
         try:
+            await self._acting.leave()
             await self._session.close()
         finally:
             await self._transport.close()

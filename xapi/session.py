@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec.structs import replace
 
 from schema.model import Frozen
 from xapi.address import parse_address, sibling
@@ -12,6 +14,7 @@ from xapi.records import PoolRecord, Unreadable, decode_record
 from xapi.transport import (
     FailureKind,
     JsonValue,
+    NotBegun,
     Transport,
     TransportFailure,
     Unavailable,
@@ -34,6 +37,8 @@ REFUSED_PAUSE_S = 60.0
 """Between two attempts with credentials that the pool refused."""
 
 REFUSED = frozenset({"SESSION_AUTHENTICATION_FAILED", "SESSION_AUTHORIZATION_FAILED"})
+
+_ENTER = "session.login_with_password"
 
 LOST = frozenset({"SESSION_INVALID", "HOST_IS_SLAVE"})
 """The session is not, or no longer, good where it was used; the call was not carried out."""
@@ -61,6 +66,20 @@ class Login(Frozen, frozen=True, kw_only=True):
 
 _Finding = Login | str | Unavailable
 """What an address said: let us in, named its master, or neither."""
+
+Permitted = Callable[[], bool]
+"""Whether we may begin something at this very moment."""
+
+
+def always() -> bool:
+    """For what is no change, or where nobody else could act."""
+    return True
+
+
+def assure(permitted: Permitted) -> None:
+    """To be called with no `await` between it and the transport. Raises NotBegun."""
+    if not permitted():
+        raise NotBegun("LeaseOver", "This node may not act any more; nothing was begun.")
 
 
 class PoolSession:
@@ -116,16 +135,24 @@ class PoolSession:
         return await asyncio.shield(self._finding)
 
     async def call(
-        self, method: str, *params: JsonValue, deadline_s: float = READ_S, replay: bool = True
+        self,
+        method: str,
+        *params: JsonValue,
+        deadline_s: float = READ_S,
+        replay: bool = True,
+        permitted: Permitted = always,
     ) -> JsonValue:
         """Call `method` in the session; where that was lost, once more in a new one if `replay`."""
         login = await self.login()
+        assure(permitted)
         try:
             return await self.call_as(login, method, *params, deadline_s=deadline_s)
         except XapiFailure as failure:
             if failure.code not in LOST or not replay:
                 raise
-        return await self.call_as(await self.login(), method, *params, deadline_s=deadline_s)
+        login = await self.login()
+        assure(permitted)
+        return await self.call_as(login, method, *params, deadline_s=deadline_s)
 
     async def call_as(
         self, login: Login, method: str, *params: JsonValue, deadline_s: float = READ_S
@@ -154,6 +181,38 @@ class PoolSession:
         self._leave_dropped()
         while self._leaving:
             await asyncio.wait(self._leaving)
+
+    # --- other sessions than ours -----------------------------------------------------------------
+
+    @property
+    def refused(self) -> bool:
+        """Whether the pool refused our credentials a moment ago; it does so after seconds only."""
+        return self._refused is not None and asyncio.get_running_loop().time() < self._refused[0]
+
+    async def enter(self, address: str, purpose: str, deadline_s: float) -> str:
+        """The reference of a session at `address`, that is the caller's to end. `purpose` stands
+        behind our name in the pool's list, so that such sessions only ever push out each other."""
+        originator = f"{self._originator}/{purpose}" if purpose else self._originator
+        arguments = [*self._credentials, "1.0", originator]
+        return str(await self._transport.call(address, _ENTER, arguments, deadline_s))
+
+    async def another(self, purpose: str, deadline_s: float) -> Login:
+        """A further session at the master, as `enter`."""
+        login = await self.login()
+        ref = await self.enter(login.address, purpose, deadline_s)
+        self._serial += 1
+        return replace(login, ref=ref, serial=self._serial)
+
+    async def leave(self, address: str, ref: str) -> None:
+        """Log out of such a session; a pool that does not answer drops it some day."""
+        try:
+            await self._transport.call(address, "session.logout", [ref], GOODBYE_S)
+        except Unavailable as failure:
+            _log.info("not logged out at %s: %s", address, failure.message)
+
+    def leave_later(self, address: str, ref: str) -> None:
+        """As `leave`, without waiting for it."""
+        self._keep(asyncio.create_task(self.leave(address, ref)))
 
     # --- finding the master -----------------------------------------------------------------------
 
@@ -201,19 +260,15 @@ class PoolSession:
         return {asked[task]: task.result() for task in asked if task not in pending}
 
     async def _probe(self, address: str) -> _Finding:
-        user, password = self._credentials
-        arguments = [user, password, "1.0", self._originator]
         try:
-            ref = await self._transport.call(
-                address, "session.login_with_password", arguments, LOGIN_S
-            )
+            ref = await self.enter(address, "", LOGIN_S)
         except XapiFailure as failure:
             if failure.code != "HOST_IS_SLAVE" or not _well_formed(*failure.params[:1]):
                 return failure
             return sibling(address, failure.params[0])
         except TransportFailure as failure:
             return failure
-        return await self._identified(address, str(ref))
+        return await self._identified(address, ref)
 
     async def _identified(self, address: str, ref: str) -> _Finding:
         """The session just made, once it is known which pool it is in."""
@@ -221,7 +276,7 @@ class PoolSession:
             pools = await self._transport.call(address, "pool.get_all_records", [ref], LOGIN_S)
             pool_ref, pool = _only_pool(address, pools)
         except Unavailable as failure:
-            await self._leave(address, ref)
+            await self.leave(address, ref)
             return failure
         self._serial += 1
         return Login(
@@ -260,18 +315,12 @@ class PoolSession:
         answer = await late
         if isinstance(answer, Login):
             _log.warning("%s let us in too late: its session is not needed", answer.address)
-            await self._leave(answer.address, answer.ref)
+            await self.leave(answer.address, answer.ref)
 
     def _leave_dropped(self) -> None:
         for login in self._dropped:
-            self._keep(asyncio.create_task(self._leave(login.address, login.ref)))
+            self.leave_later(login.address, login.ref)
         self._dropped.clear()
-
-    async def _leave(self, address: str, ref: str) -> None:
-        try:
-            await self._transport.call(address, "session.logout", [ref], GOODBYE_S)
-        except Unavailable as failure:
-            _log.info("not logged out at %s: %s", address, failure.message)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._leaving.add(task)

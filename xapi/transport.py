@@ -37,6 +37,10 @@ class XapiFailure(Unavailable):
         super().__init__(code, f"XenAPI answered {code}" + (f" ({detail})" if detail else ""))
 
 
+class NotBegun(Unavailable):
+    """We did not ask, or whoever we asked did not listen: surely nothing of it was carried out."""
+
+
 class FailureKind(StrEnum):
     """How the exchange broke; the value is the reason that people read."""
 
@@ -81,8 +85,9 @@ class Transport(Protocol):
     ) -> JsonValue:
         """The result of `method` at `address`, at most `deadline_s` seconds from now.
 
-        `params` are positional, the session's reference first where the method has one. Raises
-        XapiFailure, TransportFailure or UnknownCertificate and nothing else.
+        `params` are positional, the session's reference first where the method has one. What could
+        not be sent soon is not sent later either: whoever was allowed to ask may not be any more by
+        then. Raises XapiFailure, TransportFailure or UnknownCertificate and nothing else.
         """
 
     async def close(self) -> None:

@@ -10,7 +10,8 @@ from types import FrameType
 
 import click
 
-from cli.demo import acts
+from cli.demo import acts, silence
+from cli.demo.nodes import MOST_PEERS
 from cli.demo.stage import Stage
 from cli.demo.typist import Typist
 from cli.envelope import Finding, failure
@@ -28,19 +29,30 @@ _SPEED = 1.6
 @click.option("--keep", is_flag=True, help="Stay up after the acts, until SIGTERM.")
 @click.option("--quick", is_flag=True, help="Skip the acts.")
 @click.option(
+    "--peers",
+    type=click.IntRange(0, MOST_PEERS),
+    default=0,
+    metavar="N",
+    help=f"So many nodes with daemons that know each other, 2 to {MOST_PEERS}.  [default: one alone]",
+)
+@click.option(
     "--dir",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="D",
     help="Where everything is put.  [default: a passing folder]",
 )
-def command(keep: bool, quick: bool, folder: Path | None) -> Finding:
+def command(keep: bool, quick: bool, peers: int, folder: Path | None) -> Finding:
     """The whole of cxm at work on a simulated pool.
 
     A pool of 4 servers and 12 VMs, a repository, a daemon, all on this machine. Each command is
-    shown as one would type it. With --keep `. D/env` lets you go on by hand.
+    shown as one would type it. With --keep `. D/env` lets you go on by hand. With --peers the
+    first servers, and witnesses beyond them, run a cxmd and a cxm-heartbeatd each; one of them
+    leads, and one act has the leader fall silent.
     """
     run = invocation()
+    if peers == 1:
+        raise click.UsageError("--peers 1: a peer has others; leave the option out for one alone")
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise failure("refused", "NotEmpty", f"{folder} is not empty", "give another --dir")
     signal.signal(signal.SIGTERM, _asked_to_end)
@@ -48,7 +60,7 @@ def command(keep: bool, quick: bool, folder: Path | None) -> Finding:
     with tempfile.TemporaryDirectory(prefix="cxm-demo-") as passing:
         place = folder or Path(passing)
         place.mkdir(parents=True, exist_ok=True)
-        with Stage(place) as stage:
+        with Stage(place, peers) as stage:
             _play(run, stage, quick=quick)
             took_s = time.monotonic() - began_s
             run.note(f"the demo took {took_s:.0f} s")
@@ -78,6 +90,8 @@ def _play(run: Invocation, stage: Stage, *, quick: bool) -> None:
         acts.move_grow_drain(typist)
         acts.foreign_stop(typist)
         acts.bad_commit(typist)
+        if stage.peers:
+            silence.leader_falls_silent(stage, typist)
     acts.prove(stage, typist, played=not quick)
     typist.type("cxm status")
 
@@ -86,12 +100,12 @@ def _stay(run: Invocation, stage: Stage) -> None:
     """Both files appear now, and are kept true: a daemon that came back has another pid."""
     stage.announce()
     run.say(line(f"It stays up until SIGTERM or Ctrl-C.  . {stage.folder}/env"))
-    pid = stage.daemon.pid if stage.daemon is not None else 0
+    known = stage.pids
     try:
         while True:
             time.sleep(_LOOK_AGAIN_S)
-            if stage.daemon is not None and stage.daemon.pid != pid:
-                pid = stage.daemon.pid
+            if stage.pids != known:
+                known = stage.pids
                 stage.announce()
     except KeyboardInterrupt:
         run.note("ended")

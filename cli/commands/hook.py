@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -55,11 +55,19 @@ def pre_commit(ctx: click.Context, repository: Path, transaction: str, svn_bin: 
 
 
 @command.command("post-commit")
-@click.option("--socket", required=True, metavar="PATH", type=_FILE, help="cxmd's control socket.")
+@click.option(
+    "--socket",
+    "sockets",
+    required=True,
+    multiple=True,
+    metavar="PATH",
+    type=_FILE,
+    help="cxmd's control socket; again for each further cxmd.",
+)
 @click.argument("repository", required=False, metavar="[REPOS]")
 @click.argument("revision", required=False, metavar="[REV]")
-def post_commit(socket: Path, repository: str | None, revision: str | None) -> None:
-    """Tell the daemon on this machine to look at Subversion now.
+def post_commit(sockets: tuple[Path, ...], repository: str | None, revision: str | None) -> None:
+    """Tell the daemons on this machine to look at Subversion now.
 
     Always succeeds, within 2 s: a daemon that is away is no reason to trouble the committer. What
     Subversion passes about the commit is taken and not needed: the daemon looks for itself.
@@ -69,10 +77,9 @@ def post_commit(socket: Path, repository: str | None, revision: str | None) -> N
 
     del repository, revision
     _let_go_of_streams()
-    try:
-        Control(socket, timeout_s=WITHIN_S).post("look")
-    except (NoDaemon, Failure):
-        return
+    for socket in sockets:
+        with suppress(NoDaemon, Failure):
+            Control(socket, timeout_s=WITHIN_S / len(sockets)).post("look")
 
 
 @command.command("script")
@@ -88,13 +95,9 @@ def post_commit(socket: Path, repository: str | None, revision: str | None) -> N
 )
 def script(name: str, cxm: Path | None, socket: Path) -> None:
     """Print a hook for a repository on this machine."""
-    from cli.hooks.templates import hook_script  # noqa: PLC0415
+    from cli.hooks.templates import hook_script, this_program  # noqa: PLC0415
 
-    click.echo(hook_script(name, cxm or _this_program(), socket.absolute()), nl=False)
-
-
-def _this_program() -> Path:
-    return Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()
+    click.echo(hook_script(name, cxm or this_program(), socket.absolute()), nl=False)
 
 
 def _let_go_of_streams() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from cli.demo import silence
 from cli.demo.stage import Stage
 from cli.demo.typist import Typist
 from cli.envelope import failure
@@ -36,8 +37,9 @@ def survey_and_import(stage: Stage, typist: Typist) -> None:
     typist.type(f"cxm survey {address} --password-file {secret} {pin}")
     typist.tell("Written down as it is, and committed. cxmd reads it, finds nothing to do.")
     typist.type("cxm import --out $WC")
+    silence.describe_peers(stage, typist)
     _commit(typist, "the pool as it is", new=True)
-    stage.start_daemon()
+    stage.start_daemons()
     typist.type(f"{_WAIT} 30s")
     typist.type("cxm diff")
 
@@ -106,8 +108,9 @@ def skipped(stage: Stage, typist: Typist) -> None:
     typist.type(_AUTO)
     typist.type(_ENFORCE)
     typist.type(_RUNNING)
+    silence.describe_peers(stage, typist)
     _commit(typist, "the pool as it is, enforced", new=True)
-    stage.start_daemon()
+    stage.start_daemons()
     typist.type(f"{_WAIT} 60s")
 
 

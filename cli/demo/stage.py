@@ -1,102 +1,29 @@
-"""What the demo stands on: a simulated pool, a repository behind svnserve, settings, a daemon."""
+"""What the demo stands on: a simulated pool, a repository behind svnserve, nodes with daemons."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from cli.demo.children import Child, free_port
+from cli.demo.nodes import PASSWORD, READER, DemoNode, demo_nodes
 from cli.envelope import failure
 
-NODE = "manager"
-CLUSTER_ID = "6caf76a5-7035-48ae-8280-ad3729a6f2e7"
 POOL = Path(__file__).with_name("pool.yaml")
-PASSWORD = "secret"  # noqa: S105 - the simulated pool's, also written in pool.yaml
-READER = "cxm"
 TREE = "lyon"
 
 _READY_WITHIN_S = 20.0
-_RESTART_AFTER_S = 1.0
-_END_WITHIN_S = 5.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(slots=True)
-class Child:
-    """A program in the background. With `again` it is started anew, one second after it died."""
-
-    name: str
-    command: tuple[str, ...]
-    env: Mapping[str, str]
-    log: Path
-    again: bool = False
-    process: subprocess.Popen[bytes] | None = None
-    _ending: threading.Event = field(default_factory=threading.Event)
-    _keeper: threading.Thread | None = None
-
-    def start(self) -> None:
-        self._launch()
-        if self.again:
-            self._keeper = threading.Thread(target=self._keep, name=f"keep {self.name}")
-            self._keeper.start()
-
-    def _launch(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - an argument list, no shell
-                self.command, env=dict(self.env), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-
-    def _keep(self) -> None:
-        while not self._ending.is_set():
-            assert self.process is not None
-            self.process.wait()
-            if not self._ending.wait(_RESTART_AFTER_S):
-                self._launch()
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid if self.process is not None else 0
-
-    @property
-    def alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    def end(self) -> None:
-        """Ask it to end, and end it where it does not."""
-        self._ending.set()
-        if self._keeper is not None:
-            with suppress(ProcessLookupError):
-                self._signal(signal.SIGTERM)
-            self._keeper.join(_END_WITHIN_S + _RESTART_AFTER_S)
-        if self.process is not None:
-            self._signal(signal.SIGTERM)
-            try:
-                self.process.wait(_END_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-    def _signal(self, number: int) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
 
 
 class Stage:
@@ -105,13 +32,12 @@ class Stage:
     Raises Failure (1) where a program is missing or does not come up.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, peers: int = 0) -> None:
         self.folder = folder.absolute()
         self.repository = self.folder / "repository"
         self.working_copy = self.folder / "wc"
-        self.config = self.folder / "node" / "node.yaml"
+        self.nodes = demo_nodes(self.folder, peers)
         self.ready: dict[str, Any] = {}
-        self.daemon: Child | None = None
         self._port = free_port()
         self._children = ExitStack()
 
@@ -120,11 +46,14 @@ class Stage:
             if shutil.which(program) is None:
                 hint = "install it (apt install subversion)"
                 raise failure("error", "NoSubversion", f"there is no {program}", hint)
-        for name in ("log", "node/secrets.d"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "log").mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *raised: object) -> None:
+        # All of them at once: one after the other, each would see its peers leave.
+        for node in self.nodes:
+            for daemon in node.daemons.values():
+                daemon.ask_to_end()
         self._children.close()
 
     # --- names --------------------------------------------------------------------------------
@@ -151,7 +80,23 @@ class Stage:
             "CXM_SIM": str(self.ready.get("control", "")),
             "WC": str(self.working_copy),
             "REPO": str(self.repository),
+            **({"NODES": str(self.config.parents[1])} if self.peers else {}),
         }
+
+    @property
+    def config(self) -> Path:
+        """The settings that people's commands go by: the first node's."""
+        return self.nodes[0].config
+
+    @property
+    def peers(self) -> tuple[DemoNode, ...]:
+        """The nodes where they are several, else none."""
+        return tuple(node for node in self.nodes if node.peering is not None)
+
+    @property
+    def pids(self) -> list[dict[str, int]]:
+        """Of all nodes' daemons; another one where a daemon died and came back."""
+        return [node.pids for node in self.nodes]
 
     @property
     def first_host(self) -> Mapping[str, str]:
@@ -191,9 +136,9 @@ class Stage:
     def install_hooks(self) -> None:
         """The two hooks, in the environment that Subversion gives them: none at all."""
         cxm = shlex.quote(self._program("cxm"))
-        control = shlex.quote(str(self.config.parent / "run" / "cxmd.sock"))
+        sockets = " ".join(f"--socket {shlex.quote(str(node.control))}" for node in self.nodes)
         before = f'{cxm} hook pre-commit --repository "$1" --transaction "$2"'
-        after = f'{cxm} hook post-commit --socket {control} "$1" "$2"'
+        after = f'{cxm} hook post-commit {sockets} "$1" "$2"'
         for name, line in (("pre-commit", before), ("post-commit", after)):
             hook = self.repository / "hooks" / name
             hook.write_text(f"#!/bin/sh\nLC_ALL=C.UTF-8 exec {line}\n", encoding="utf-8")
@@ -204,28 +149,20 @@ class Stage:
             return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
     def write_settings(self) -> None:
-        """node.yaml of the one daemon, and its two secrets."""
-        hosts = self.ready["hosts"]
-        addresses = ", ".join(f'"{urlsplit(host["url"]).netloc}"' for host in hosts)
-        pins = ", ".join(f'"{host["fingerprint"]}"' for host in hosts)
-        state, run = self.folder / "node" / "state", self.folder / "node" / "run"
-        self.config.write_text(
-            f"node: {NODE}\n"
-            f"cluster: {{id: {CLUSTER_ID}}}\n"
-            f'source: {{url: "{self.served_url}", user: {READER}, credentialsRef: subversion}}\n'
-            f"xenapi: {{addresses: [{addresses}], credentialsRef: pool, fingerprints: [{pins}]}}\n"
-            f'stateDir: "{state}"\nrunDir: "{run}"\n',
-            encoding="utf-8",
-        )
-        for name in ("pool", "subversion"):
-            secret = self.config.parent / "secrets.d" / name
-            secret.touch(mode=0o600)
-            secret.write_text(f"{PASSWORD}\n", encoding="utf-8")
+        """Each node's settings and secrets; all peers have the same key."""
+        key = secrets.token_urlsafe(32)
+        for node in self.nodes:
+            node.write_settings(self.served_url, self.ready["hosts"], key)
 
-    def start_daemon(self) -> None:
-        """cxmd, which comes back one second after it died."""
-        self.daemon = self._child("cxmd", "cxmd", "--config", self.config, again=True)
-        self._await(self.daemon, (self.folder / "node" / "run" / "cxmd.sock").exists)
+    def start_daemons(self) -> None:
+        """The daemons of every node, which come back one second after they died."""
+        for node in self.nodes:
+            for program in node.programs:
+                name = program if node.peering is None else f"{program}-{node.name}"
+                command = (program, "--config", node.config)
+                node.daemons[program] = self._child(name, *command, again=True)
+        for node in self.nodes:
+            self._await(node.daemons["cxmd"], node.control.exists)
 
     def _child(self, name: str, *command: object, again: bool = False) -> Child:
         words = tuple(map(str, command))
@@ -261,19 +198,18 @@ class Stage:
 
     def announce(self) -> None:
         """Write `demo.json` and `env`, each whole or not at all; called again for a new pid."""
-        assert self.daemon is not None
-        # By its name, and as the one daemon that there is.
-        pids = dict.fromkeys(("cxmd", "daemon"), self.daemon.pid)
-        node = {"name": NODE, "config": str(self.config), "pids": pids}
         document = {
             **self.ready,
             "repository": self.repository_url,
             "working_copy": str(self.working_copy),
-            "nodes": [node],
+            "nodes": [
+                {"name": node.name, "config": str(node.config), "pids": node.pids}
+                for node in self.nodes
+            ],
         }
         _write_whole(self.folder / "demo.json", json.dumps(document, indent=2) + "\n")
-        names = ("CXM_CONFIG", "CXM_SIM", "WC", "REPO")
-        rows = [f"export {name}={shlex.quote(self.env[name])}" for name in names]
+        env, names = self.env, ("CXM_CONFIG", "CXM_SIM", "WC", "REPO", "NODES")
+        rows = [f"export {name}={shlex.quote(env[name])}" for name in names if name in env]
         own = shlex.quote(str(Path(sys.executable).parent))
         rows.append(f'export PATH={own}:"$PATH"')
         _write_whole(self.folder / "env", "\n".join(rows) + "\n")

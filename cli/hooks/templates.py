@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from importlib.resources import files
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 NAMES = ("pre-commit", "post-commit")
 
@@ -20,3 +22,8 @@ def hook_script(name: str, cxm: PurePath, socket: PurePath) -> str:
     """The text of the hook `name` (one of NAMES) for a repository on this machine."""
     template = files("cli.hooks").joinpath(f"{name}.sh").read_text(encoding="utf-8")
     return rendered(template, cxm, socket)
+
+
+def this_program() -> Path:
+    """Where the `cxm` that runs now lies, for a hook that has no PATH."""
+    return Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()

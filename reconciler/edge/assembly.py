@@ -6,25 +6,38 @@ decides, remembers and acts is wired here.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from membership.view import single
+from membership.edge.supervision import Supervisor
+from membership.ledger import Fact, Ledger
+from membership.roster import Candidacy
+from membership.view import View, single, unknown
 from reconciler.edge.clock import DaemonClock
 from reconciler.edge.converge import Converge, Spawn
 from reconciler.edge.inbox import Inbox
 from reconciler.edge.journal_file import JournalFile
 from reconciler.edge.known_pool import KnownPoolFile
 from reconciler.edge.ledger_file import LedgerFile
+from reconciler.edge.outreach import Outreach
 from reconciler.edge.steering import Steering
-from reconciler.edge.supervision import Supervisor
-from reconciler.messages import PoolLost, PoolObserved, TreeLoaded
-from reconciler.ports import Pool, Source
+from reconciler.messages import (
+    FactsMerged,
+    PoolLost,
+    PoolObserved,
+    SessionEnded,
+    TreeLoaded,
+    ViewPushed,
+)
+from reconciler.mustering import ALONE, Peering
+from reconciler.ports import Peers, Pool, Source, Telling
 from reconciler.reconciler import Reconciler
 from schema.model import Frozen
 
@@ -37,21 +50,40 @@ class Identity(Frozen, frozen=True, kw_only=True):
     cluster_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Whom this daemon has to do with beside the pool and Subversion."""
+
+    peers: Peers
+    telling: Telling
+    peering: Peering = ALONE
+
+
 class FollowedPool(Pool, Protocol):
     """A pool that tells by which addresses its members were reached."""
 
     @property
     def addresses(self) -> tuple[str, ...]: ...
 
+    async def acting_ended(self) -> None:
+        """Returns once the session in which this node acts was ended by another, each time it is."""
+
 
 class Memory:
     """What a state directory holds of earlier runs. Raises DamagedFile, OSError.
 
-    Only one may be open on a directory: whoever opens it holds the lock. `wall` gives epoch seconds.
+    Only one may be open on a directory: whoever opens it holds the lock. `wall` gives epoch seconds,
+    `boot` those since the machine booted (None: the event loop's).
     """
 
-    def __init__(self, state_dir: Path, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        wall: Callable[[], float] = time.time,
+        boot: Callable[[], float] | None = None,
+    ) -> None:
         self.wall = wall
+        self.boot = boot
         self.journal = JournalFile(state_dir / "journal", wall)
         self.ledger = LedgerFile(state_dir / "ledger.jsonl")
         self.known_pool = KnownPoolFile(state_dir / "pool.jsonl")
@@ -62,10 +94,10 @@ class Memory:
 
 
 class Assembly:
-    """One run of a daemon: it begins a term, so it is made once, while the event loop runs.
+    """One run of a daemon, made once, while the event loop runs. Without peers it begins a term.
 
     `kept` is the last known good tree, `spawn` starts a task whose failure ends the daemon. `steering`
-    and `observe` are to run until the daemon ends.
+    and `observe` are to run until the daemon ends; `saw` and `take` are what peers call.
     """
 
     def __init__(
@@ -74,6 +106,7 @@ class Assembly:
         memory: Memory,
         pool: FollowedPool,
         source: Source,
+        surroundings: Surroundings,
         kept: TreeLoaded | None,
         random: Random,
         supervisor: Supervisor,
@@ -81,25 +114,83 @@ class Assembly:
     ) -> None:
         self._pool = pool
         self._known_pool = memory.known_pool
-        self._clock = DaemonClock(not_before_s=memory.journal.last_s, wall=memory.wall)
+        self._ledger = memory.ledger
+        self._clock = DaemonClock(memory.journal.last_s, memory.wall, memory.boot)
         self._inbox = Inbox()
-        term = memory.ledger.claim(me.node, self._clock.now())
+        self._view = self._first_view(me.node, surroundings.peering)
         core = Reconciler(
             me=me.node,
             version=me.release,
             cluster_id=me.cluster_id,
             journal=memory.journal.state,
             ledger=memory.ledger.ledger,
-            view=single(me.node, term),
+            view=self._view,
             kept=kept,
             random=random,
+            peering=surroundings.peering,
         )
-        converge = Converge(pool, source, memory.journal, memory.ledger, self._inbox.post, spawn)
+        outreach = Outreach(
+            surroundings.peers, pool, source, surroundings.telling, lambda: self._clock.now().mono_s
+        )
+        converge = Converge(
+            pool,
+            source,
+            memory.journal,
+            memory.ledger,
+            outreach,
+            lambda: core.may_act(self._clock.now()),
+            self._inbox.post,
+            spawn,
+        )
         self.steering = Steering(core, converge, self._inbox, self._clock, supervisor)
+
+    def _first_view(self, me: str, peering: Peering) -> View:
+        if peering.alone:
+            return single(me, self._ledger.claim(me, self._clock.now()))
+        return unknown(me, peering.engine, self._ledger.ledger.term, "no heartbeats yet")
+
+    @property
+    def ledger(self) -> Ledger:
+        """All that is durable here of what peers share."""
+        return self._ledger.ledger
+
+    async def candidacy(self) -> Candidacy:
+        """What the heartbeats are told of this daemon."""
+        return await self.steering.candidacy()
+
+    @property
+    def view(self) -> View:
+        """What the engine said last."""
+        return self._view
+
+    def saw(self, view: View) -> None:
+        """A view came from the heartbeats; its times are those of the machine's clock."""
+        self._view = replace(
+            view,
+            acts_from_s=self._clock.from_boot(view.acts_from_s),
+            lead_until_s=self._clock.from_boot(view.lead_until_s),
+        )
+        self._inbox.post(ViewPushed(view=self._view))
+
+    def take(self, facts: Sequence[Fact]) -> None:
+        """Facts came from a peer. Those that are news are durable when this returns."""
+        before = self._ledger.ledger.facts
+        merged = self._ledger.ledger.merge(facts).facts
+        news = tuple(fact for key, fact in merged.items() if before.get(key) != fact)
+        if news:
+            self._ledger.append(news)
+            self._inbox.post(FactsMerged(facts=news))
 
     async def observe(self) -> None:
         """Follow the pool for ever, for the reconciler."""
-        await self._pool.run(self._publish)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_session())
+            await self._pool.run(self._publish)
+
+    async def _watch_session(self) -> None:
+        while True:
+            await self._pool.acting_ended()
+            self._inbox.post(SessionEnded())
 
     def _publish(self, seen: PoolObserved | PoolLost) -> None:
         if isinstance(seen, PoolObserved):

@@ -15,8 +15,11 @@ from reconciler.records import (
     Converged,
     DaemonStarted,
     Diverged,
+    Foretold,
     Intended,
+    LeaderChanged,
     Noticed,
+    Paged,
     Record,
     Rejected,
     Retried,
@@ -66,11 +69,15 @@ def _slot(record: Record, state: JournalState) -> tuple[str, ...] | None:
             return ("retried", subject)
         case Noticed(object=name, reason=reason) if (name, reason) in state.noticed:
             return ("noticed", name, reason)
+        case Foretold(subject=subject):
+            return ("foretold", subject)
+        case Paged(key=key) if key in state.paged:
+            return ("paged", key)
         case SourceLost() if state.source_lost is not None:
             return ("source",)
         case Rejected() if state.rejected is not None:
             return ("rejected",)
-        case DaemonStarted() | Targeted() | Converged() | Diverged():
+        case DaemonStarted() | Targeted() | Converged() | Diverged() | LeaderChanged():
             return (type(record.entry).__name__,)
     return None
 

@@ -19,15 +19,19 @@ from aiohttp import web
 
 from reconciler.edge.callers import Caller, caller, open_to_readers
 from reconciler.messages import (
-    Ask,
     AskApply,
     AskDrain,
     AskFreeze,
+    AskHandOver,
+    AskHold,
     AskLook,
+    AskNotify,
+    AskRelease,
     AskRetry,
     AskThaw,
     AskUndrain,
     Reply,
+    Request,
 )
 from reconciler.status import Status
 from reconciler.why import Why
@@ -35,7 +39,7 @@ from reconciler.why import Why
 SOCKET = "cxmd.sock"
 LARGEST_REQUEST = 1024 * 1024
 
-ASKS: Mapping[str, type[Ask]] = MappingProxyType(
+ASKS: Mapping[str, type[Request]] = MappingProxyType(
     {
         "look": AskLook,
         "apply": AskApply,
@@ -44,6 +48,10 @@ ASKS: Mapping[str, type[Ask]] = MappingProxyType(
         "drain": AskDrain,
         "undrain": AskUndrain,
         "retry": AskRetry,
+        "hold": AskHold,
+        "release": AskRelease,
+        "hand-over": AskHandOver,
+        "notify": AskNotify,
     }
 )
 READERS_MAY_ASK = frozenset({"look"})
@@ -58,7 +66,7 @@ class Answers(Protocol):
 
     async def status(self) -> Status: ...
     async def why(self, obj: str) -> Why: ...
-    async def request(self, ask: Ask) -> Reply: ...
+    async def request(self, ask: Request) -> Reply: ...
 
 
 class Events(Protocol):
@@ -171,7 +179,7 @@ async def _known(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
 
-def _read_ask(verb: str, body: bytes, by: str) -> Ask:
+def _read_ask(verb: str, body: bytes, by: str) -> Request:
     """The request in the name of who is connected, whatever the body says about that."""
     kind = ASKS[verb]
     fields = {field.name for field in msgspec.structs.fields(kind)}

@@ -12,19 +12,22 @@ from typing import Any
 
 from membership.ledger import Fact
 from reconciler.actions import Unsure
+from reconciler.edge.outreach import Outreach
 from reconciler.messages import (
     CallReturned,
     Effect,
     Event,
     Fetch,
+    HandOver,
     Keep,
     Look,
+    Muster,
     Perform,
     Refresh,
     Share,
     Write,
 )
-from reconciler.ports import Journal, Pool, SharedFacts, Source
+from reconciler.ports import Journal, Peers, Pool, SharedFacts, Source
 from reconciler.records import Record
 
 MARGIN_S = 30.0
@@ -35,7 +38,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 class Converge:
     """Performs effects. `post` takes the events that come of them; `spawn` starts a task whose failure
-    ends the daemon."""
+    ends the daemon. `permitted` says whether this node may begin anything at this very moment."""
 
     def __init__(
         self,
@@ -43,6 +46,8 @@ class Converge:
         source: Source,
         journal: Journal,
         ledger: SharedFacts,
+        outreach: Outreach,
+        permitted: Callable[[], bool],
         post: Callable[[Event], None],
         spawn: Spawn,
     ) -> None:
@@ -50,6 +55,10 @@ class Converge:
         self._source = source
         self._journal = journal
         self._ledger = ledger
+        self._peers: Peers = outreach.peers
+        self._outreach = outreach
+        self._permitted = permitted
+        self._sharing: set[asyncio.Task[None]] = set()
         self._post = post
         self._spawn = spawn
 
@@ -75,6 +84,10 @@ class Converge:
                     self._source.keep(revision, digest)
                 case Refresh():
                     self._pool.refresh()
+                case Muster(roster=roster):
+                    self._peers.muster(roster)
+                case HandOver(to=to):
+                    self._peers.hand_over(to)
                 case _:
                     self._spawn(self._begun(effect))
         self._write(records)
@@ -88,22 +101,37 @@ class Converge:
     def _share(self, facts: list[Fact]) -> None:
         if facts:
             self._ledger.append(tuple(facts))
+            self._sharing.add(asyncio.create_task(self._peers.share(tuple(facts))))
             facts.clear()
 
-    async def _begun(self, effect: Perform | Look | Fetch) -> None:
+    async def _begun(self, effect: Effect) -> None:
         match effect:
             case Perform():
+                await self._shared()
                 self._post(await self._performed(effect))
             case Look(timeout_s=timeout_s):
                 self._post(await self._source.look(timeout_s))
             case Fetch(head=head, since=since, timeout_s=timeout_s):
                 self._post(await self._source.fetch(head, since, timeout_s))
+            case _:
+                answer = await self._outreach.carried_out(effect)
+                if answer is not None:
+                    self._post(answer)
+
+    async def _shared(self) -> None:
+        """Until the peers know all that was said before this effect."""
+        before = set(self._sharing)
+        if before:
+            await asyncio.wait(before)
+            self._sharing -= before
 
     async def _performed(self, effect: Perform) -> CallReturned:
         """The pool keeps the deadline itself; this one is for the day on which it does not."""
         try:
             async with asyncio.timeout(effect.timeout_s + MARGIN_S):
-                answer = await self._pool.perform(effect.txn, effect.call, effect.timeout_s)
+                answer = await self._pool.perform(
+                    effect.txn, effect.call, effect.timeout_s, self._permitted
+                )
         except TimeoutError:
             return CallReturned(
                 txn=effect.txn,

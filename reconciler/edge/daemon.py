@@ -19,10 +19,18 @@ from typing import NoReturn
 
 import structlog
 
+from membership.edge.identity import Identity as PeerIdentity
+from membership.edge.key_file import KeyFileError, read_keys
+from membership.edge.supervision import Supervisor, supervisor
 from reconciler.edge import log
-from reconciler.edge.assembly import Assembly, Identity, Memory
+from reconciler.edge.alone import Alone
+from reconciler.edge.assembly import Assembly, Identity, Memory, Surroundings
+from reconciler.edge.clock import boot_s
 from reconciler.edge.control import SOCKET, Control
 from reconciler.edge.lines import DamagedFile
+from reconciler.edge.mark import stored_mark
+from reconciler.edge.peering import PeerLink
+from reconciler.edge.requests import Requests
 from reconciler.edge.revisions import RevisionStore, UnreadableTree
 from reconciler.edge.secret_files import SecretError, read_secret
 from reconciler.edge.source import SubversionSource
@@ -30,8 +38,10 @@ from reconciler.edge.state_lock import AlreadyRunning, StateLock
 from reconciler.edge.subversion import SourceError, Subversion
 from reconciler.edge.subversion_failures import REFUSED
 from reconciler.edge.subversion_wire import Access
-from reconciler.edge.supervision import Supervisor, supervisor
+from reconciler.edge.telling import Tellers
 from reconciler.messages import TreeLoaded
+from reconciler.mustering import Peering
+from reconciler.ports import Peers
 from schema.report import render
 from schema.settings import PATH, Settings, read_settings
 from xapi.https import HttpsTransport
@@ -74,7 +84,14 @@ class Daemon:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         Path(settings.run_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
         self._lock = StateLock(state_dir)
-        self._memory = Memory(state_dir)
+        self._memory = Memory(state_dir, boot=boot_s)
+        self._tellers = Tellers(settings.notify, settings.node, settings.cluster_id)
+        self._peering = Peering(
+            engine=settings.engine.kind,
+            heartbeat_port=settings.listen.heartbeat.port,
+            peer_port=settings.listen.peer.port,
+            mark=stored_mark(state_dir),
+        )
         torn = {"journal": self._memory.journal.torn, "ledger": self._memory.ledger.torn}
         for name, size in torn.items():
             if size:
@@ -90,12 +107,19 @@ class Daemon:
             closing.push_async_callback(_closed, pool)
             closing.push_async_callback(self._source.close)
             async with asyncio.TaskGroup() as tasks:
-                parts = self._assembly(pool, tasks)
+                peers = Alone() if self._peering.alone else self._peers()
+                closing.push_async_callback(peers.close)
+                parts = self._assembly(pool, peers, tasks)
+                requests = Requests(
+                    self._settings.node, parts.steering, peers, self._tellers, lambda: parts.view
+                )
+                peers.attach(parts, requests.asked_by, _nobody_joins)
                 socket = Path(self._settings.run_dir) / SOCKET
-                control = Control(socket, parts.steering, self._memory.journal)
+                control = Control(socket, requests, self._memory.journal)
                 closing.push_async_callback(control.close)
                 await control.open()
                 tasks.create_task(_until_asked_to_end())
+                tasks.create_task(peers.run())
                 tasks.create_task(parts.observe())
                 tasks.create_task(parts.steering.run())
                 self._supervisor.tell("READY=1")
@@ -107,18 +131,33 @@ class Daemon:
         self._memory.close()
         self._lock.release()
 
-    def _assembly(self, pool: PoolClient, tasks: asyncio.TaskGroup) -> Assembly:
+    def _assembly(self, pool: PoolClient, peers: Peers, tasks: asyncio.TaskGroup) -> Assembly:
         settings = self._settings
         return Assembly(
             Identity(node=settings.node, release=self._release, cluster_id=settings.cluster_id),
             self._memory,
             pool,
             self._source,
+            Surroundings(peers, self._tellers, self._peering),
             self._kept(),
             # Spreads polls; nothing secret hangs on it.
             Random(SystemRandom().random()),  # noqa: S311
             self._supervisor,
             tasks.create_task,
+        )
+
+    def _peers(self) -> PeerLink:
+        settings = self._settings
+        assert (
+            settings.cluster_key_ref is not None
+        )  # The settings would not have been read without.
+        keys = read_keys(self._config.parent / "secrets.d" / settings.cluster_key_ref)
+        return PeerLink(
+            PeerIdentity(settings.node, settings.cluster_id, keys),
+            (Path(settings.state_dir), Path(settings.run_dir)),
+            self._source,
+            settings.engine.kind,
+            settings.listen.peer.port,
         )
 
     def _kept(self) -> TreeLoaded | None:
@@ -177,6 +216,11 @@ async def _closed(pool: PoolClient) -> None:
         _log.warning("session-not-ended", message="the pool did not answer the logout in time")
 
 
+async def _nobody_joins(body: bytes) -> tuple[int, bytes]:
+    del body
+    return 403, b"{}"
+
+
 async def _until_asked_to_end() -> None:
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -195,12 +239,6 @@ def _settings(path: Path) -> Settings:
     read = read_settings(content, str(path))
     if read.settings is None:
         raise CannotStart(EX_CONFIG, render(read.errors, {str(path): content}, read=1).rstrip())
-    if read.settings.engine.kind != "single":
-        raise CannotStart(
-            EX_CONFIG,
-            f"{path}: engine: {read.settings.engine.kind} is not part of this release; "
-            "remove engine, or write engine: {kind: single}",
-        )
     return read.settings
 
 
@@ -212,7 +250,7 @@ def _run(config: Path, release: str) -> int:
         raise CannotStart(EX_TEMPFAIL, str(error)) from error
     except DamagedFile as error:
         raise CannotStart(EX_DATAERR, str(error)) from error
-    except SecretError as error:
+    except (SecretError, KeyFileError) as error:
         raise CannotStart(EX_CONFIG, str(error)) from error
     except OSError as error:
         raise CannotStart(EX_CONFIG, f"{error.filename}: {error.strerror}") from error

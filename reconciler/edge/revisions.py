@@ -88,12 +88,26 @@ class RevisionStore:
         if not self._target.is_symlink():
             return None
         name = self._target.readlink().name
+        origin, files = self._read(name)
+        return origin, name.partition("-")[2], files
+
+    def stored(self, revision: int, digest: str) -> tuple[Origin, dict[str, bytes]] | None:
+        """Origin and files of a revision fetched before; None where it was not. Raises UnreadableTree."""
+        if self.folder(revision, digest) is None:
+            return None
+        return self._read(_name(revision, digest))
+
+    def folder(self, revision: int, digest: str) -> Path | None:
+        """Where a fetched revision lies; None where it was not fetched, or was forgotten."""
+        found = self._folder / _name(revision, digest)
+        return found if found.is_dir() else None
+
+    def _read(self, name: str) -> tuple[Origin, dict[str, bytes]]:
         try:
             origin = msgspec.json.decode((self._folder / f"{name}.json").read_bytes(), type=Origin)
-            files = read_tree(self._folder / name)
+            return origin, read_tree(self._folder / name)
         except (OSError, msgspec.DecodeError) as error:
-            raise UnreadableTree(f"{self._target}: {error}") from error
-        return origin, name.partition("-")[2], files
+            raise UnreadableTree(f"{self._folder / name}: {error}") from error
 
     def _prune(self, keep: Set[str]) -> None:
         """The newest few stay, and `keep` however old they are."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from membership.ledger import Target
 from reconciler.edge.revisions import Origin, RevisionStore, UnreadableTree, read_tree
 from reconciler.edge.subversion import SourceError, Subversion
 from reconciler.edge.subversion_failures import BROKEN, UNREACHABLE
@@ -17,10 +18,13 @@ from reconciler.messages import (
     Head,
     SourceFailed,
     SourceSeen,
+    Staged,
     TreeLoaded,
 )
 from schema import tree
 from schema.errors import needs_upgrade
+
+Fill = Callable[[Path], Awaitable[None]]
 
 
 class SubversionSource:
@@ -56,6 +60,43 @@ class SubversionSource:
             return FetchFailed(head=head, reason=BROKEN, message=str(error))
         finally:
             self._store.discard(into)
+
+    async def stage(self, target: Target, since: int, timeout_s: float) -> Staged:
+        """From this disk where it was fetched before, else from Subversion as of that revision."""
+        try:
+            stored = await asyncio.to_thread(self._stored, target)
+        except UnreadableTree as error:
+            return Staged(target=target, message=str(error))
+        if stored is not None:
+            return Staged(target=target, tree=stored)
+        found = await self.fetch(_head(target), since, timeout_s)
+        if isinstance(found, FetchFailed):
+            return Staged(target=target, message=found.message)
+        return _staged(target, found)
+
+    async def receive(self, target: Target, fetch: Fill) -> Staged:
+        """The tree that `fetch` fills a folder with, which another peer has. OSError is its to raise."""
+        into = self._store.incoming()
+        try:
+            await fetch(into)
+            origin = Origin(head=_head(target))
+            return _staged(target, await asyncio.to_thread(self._admitted, into, origin, ()))
+        except (UnreadableTree, OSError) as error:
+            return Staged(target=target, message=str(error))
+        finally:
+            self._store.discard(into)
+
+    def folder(self, revision: int, digest: str) -> Path | None:
+        """Where a fetched tree lies, for peers that cannot reach Subversion."""
+        return self._store.folder(revision, digest)
+
+    def _stored(self, target: Target) -> TreeLoaded | None:
+        found = self._store.stored(target.revision, target.digest)
+        if found is None:
+            return None
+        origin, files = found
+        loaded = self._loaded(origin, files)
+        return loaded if loaded.digest == target.digest else None
 
     def keep(self, revision: int, digest: str) -> None:
         self._store.keep(revision, digest)
@@ -96,6 +137,25 @@ class SubversionSource:
             needs_upgrade=needs_upgrade(read.errors),
             authors=_by_object(read.provenance.paths, origin.authors),
         )
+
+
+def _head(target: Target) -> Head:
+    """Who committed it, and why, is not known here."""
+    return Head(
+        repository=target.repository,
+        path=target.path,
+        revision=target.revision,
+        author=None,
+        message="",
+    )
+
+
+def _staged(target: Target, tree: TreeLoaded) -> Staged:
+    if tree.digest == target.digest:
+        return Staged(target=target, tree=tree)
+    here, agreed = tree.digest[:12], target.digest[:12]
+    message = f"r{target.revision} has the digest {here} here, but {agreed} was agreed"
+    return Staged(target=target, message=message)
 
 
 def _by_object(

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from membership.clock import Now
+from membership.edge.supervision import Supervisor
+from membership.roster import Candidacy
 from reconciler.edge.clock import DaemonClock
 from reconciler.edge.converge import Converge
 from reconciler.edge.inbox import Inbox, Question
-from reconciler.edge.supervision import Supervisor
 from reconciler.messages import Ask, Effect, Event, Reply, Tick
 from reconciler.status import Status
 from reconciler.why import Why
@@ -22,6 +23,7 @@ class Core(Protocol):
     def handle(self, event: Event, now: Now) -> list[Effect]: ...
     def ask(self, ask: Ask, now: Now) -> tuple[Reply, list[Effect]]: ...
     def deadline(self) -> float | None: ...
+    def candidacy(self) -> Candidacy: ...
     def status(self, now: Now) -> Status: ...
     def why(self, obj: str, now: Now) -> Why: ...
 
@@ -63,6 +65,10 @@ class Steering:
 
     async def why(self, obj: str) -> Why:
         return await self._inbox.ask(lambda: self._core.why(obj, self._clock.now()))
+
+    async def candidacy(self) -> Candidacy:
+        """What the heartbeats are told. That it is answered proves that the reconciler goes on."""
+        return await self._inbox.ask(self._core.candidacy)
 
     async def request(self, ask: Ask) -> Reply:
         """What is accepted is durable before it is answered."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from simulator.calls import Call
+from simulator.datamodel import data_model
 from simulator.messages import Alert
 from simulator.operations.registry import look, operation
 from simulator.values import ApiError, DateTime, Value
@@ -14,6 +15,9 @@ def _by_ref(alerts: Iterable[Alert]) -> Value:
 
 @operation("message.create")
 async def create(call: Call, name: str, priority: int, cls: str, obj_uuid: str, body: str) -> Value:
+    stored = data_model().lower.get(cls.lower(), cls)
+    if not any(row.text("uuid") == obj_uuid for row in call.pool.db.rows(stored)):
+        raise ApiError("UUID_INVALID", cls, obj_uuid)
     return call.pool.messages.create(name, priority, cls, obj_uuid, body)
 
 

@@ -9,6 +9,8 @@ SEEN_BY_XAPI = (
     "reconciler.actions",
     "reconciler.messages",
     "reconciler.ports",
+    "reconciler.paging.Page",
+    "reconciler.paging.Severity",
     "schema.model",
     "membership.clock",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from msgspec.structs import replace
 
@@ -30,7 +32,16 @@ from reconciler.actions import (
     Unsure,
     Verb,
 )
-from reconciler.inflight import SETTLE_S, achieved, backoff_s, operations_on, settle, timeout_s
+from reconciler.inflight import (
+    IN_THE_DARK,
+    LEAST_WORK_S,
+    SETTLE_S,
+    achieved,
+    backoff_s,
+    operations_on,
+    settle,
+    timeout_s,
+)
 from reconciler.journal import JournalState, replay
 from reconciler.observed import (
     Disk,
@@ -144,6 +155,50 @@ def test_a_lost_answer_is_not_over_while_anything_works_on_the_object(txn: str) 
 )
 def test_a_lost_answer_is_not_over_while_a_task_may_be_it(task: Task, over: bool) -> None:
     assert (settled(journal(UNSURE), pool(HALTED, tasks=(task,))) is not None) is over
+
+
+EPOCH_S = 1_790_000_000.0
+RESTARTED_S = ENTERED_S + 3.0
+
+
+def after_restart(vm: ObservedVM, as_of_s: float, started_s: float = RESTARTED_S) -> Observed:
+    """The master's toolstack was started at `started_s` of our clock, and shows nothing at work."""
+    seen = pool(vm, as_of_s=as_of_s)
+    of_pool = replace(seen.pool, toolstack_started_epoch_s=EPOCH_S + started_s)
+    return replace(seen, pool=of_pool, epoch_s=EPOCH_S + as_of_s)
+
+
+@pytest.mark.parametrize(
+    ("estimate_s", "least_s"), [(0.0, 3 * LEAST_WORK_S), (100.0, IN_THE_DARK * 100.0)]
+)
+def test_what_a_restarted_toolstack_does_not_show_may_still_be_at_work(
+    estimate_s: float, least_s: float
+) -> None:
+    state = journal(UNSURE)
+    flight = state.in_flight["txn"]
+    action = replace(flight.action, estimate_s=estimate_s)
+    state.in_flight["txn"] = dataclasses.replace(flight, action=action)
+    until_s = RESTARTED_S + least_s
+    assert settled(state, after_restart(HALTED, until_s - 0.1)) is None
+    found = settled(state, after_restart(HALTED, until_s))
+    assert found is not None
+    assert isinstance(found.outcome, Retry)
+
+
+def test_what_is_achieved_is_over_although_the_toolstack_was_restarted() -> None:
+    found = settled(journal(UNSURE), after_restart(RUNNING, LATER_S))
+    assert found is not None
+    assert found.outcome == Done()
+
+
+def test_a_restart_before_the_call_hides_nothing_of_it() -> None:
+    seen = after_restart(HALTED, LATER_S, started_s=ENTERED_S - 1.0)
+    assert settled(journal(UNSURE), seen) is not None
+
+
+def test_a_setting_does_not_go_on_in_the_dark() -> None:
+    state = journal(UNSURE, call=SetNameLabel(vm="vm", label="other"))
+    assert settled(state, after_restart(HALTED, LATER_S)) is not None
 
 
 def test_a_restart_of_the_daemon_makes_a_running_call_unsure() -> None:

@@ -25,7 +25,7 @@ def revisions(*, at: int | None = None) -> Revisions:
     fresh = Revisions(CLUSTER, loaded(at, TREE) if at is not None else None)
     if at is not None:
         fresh.seen(head(at), None, 1.0)
-        fresh.loaded(loaded(at, TREE), AGREED, None)
+        fresh.loaded(loaded(at, TREE), AGREED, None, decides=True)
         assert fresh.state is HeadState.TARGET
     return fresh
 
@@ -41,7 +41,7 @@ def test_a_head_is_fetched_once() -> None:
 def test_a_good_tree_becomes_the_target() -> None:
     fresh = revisions()
     fresh.seen(head(7), None, 1.0)
-    verdict = fresh.loaded(loaded(7, TREE), None, None)
+    verdict = fresh.loaded(loaded(7, TREE), None, None, decides=True)
     assert verdict.target == AGREED
     assert verdict.keep == Keep(revision=7, digest=digest(7))
     assert isinstance(verdict.entries[0], Targeted)
@@ -52,7 +52,7 @@ def test_a_good_tree_becomes_the_target() -> None:
 def test_what_was_agreed_already_is_not_agreed_again() -> None:
     fresh = Revisions(CLUSTER, loaded(7, TREE))
     fresh.seen(head(7), AGREED, 1.0)
-    verdict = fresh.loaded(loaded(7, TREE), AGREED, None)
+    verdict = fresh.loaded(loaded(7, TREE), AGREED, None, decides=True)
     assert (verdict.entries, verdict.target) == ((), None)
     assert fresh.state is HeadState.TARGET
 
@@ -60,7 +60,7 @@ def test_what_was_agreed_already_is_not_agreed_again() -> None:
 def test_a_tree_with_errors_is_rejected_and_the_last_good_one_stays() -> None:
     fresh = revisions(at=7)
     fresh.seen(head(8), AGREED, 1.0)
-    verdict = fresh.loaded(loaded(8, None, errors=(WRONG, WRONG)), AGREED, None)
+    verdict = fresh.loaded(loaded(8, None, errors=(WRONG, WRONG)), AGREED, None, decides=True)
     message = "vms/a.yaml:3: unknown key and 1 more"
     assert verdict.entries == (
         Rejected(revision=8, author="alice", reason="Invalid", message=message),
@@ -75,21 +75,21 @@ def test_a_tree_for_a_newer_cxm_is_told_apart() -> None:
     fresh.seen(head(8), AGREED, 1.0)
     newer = loaded(8, None, errors=(WRONG,))
     newer = type(newer)(head=newer.head, digest="x", desired=None, needs_upgrade=True)
-    assert fresh.loaded(newer, AGREED, None).target is None
+    assert fresh.loaded(newer, AGREED, None, decides=True).target is None
     assert fresh.reason == "NeedsUpgrade"
 
 
 def test_the_tree_of_another_cluster_is_rejected() -> None:
     fresh = Revisions("another", None)
     fresh.seen(head(7), None, 1.0)
-    assert fresh.loaded(loaded(7, TREE), None, None).target is None
+    assert fresh.loaded(loaded(7, TREE), None, None, decides=True).target is None
     assert fresh.reason == "WrongCluster"
 
 
 def test_what_goes_beyond_the_limits_needs_the_exact_line() -> None:
     fresh = revisions(at=7)
     fresh.seen(head(8), AGREED, 1.0)
-    fresh.loaded(loaded(8, FEWER), AGREED, None)
+    fresh.loaded(loaded(8, FEWER), AGREED, None, decides=True)
     assert (fresh.state, fresh.reason) == (HeadState.REJECTED, "ConsentMissing")
     assert "Cxm-Accept: removals=vm/web2,vm/web3" in fresh.message
 
@@ -98,20 +98,20 @@ def test_with_consent_the_same_tree_becomes_the_target() -> None:
     fresh = revisions(at=7)
     message = "two less\n\nCxm-Accept: removals=vm/web2,vm/web3"
     fresh.seen(head(8, message), AGREED, 1.0)
-    assert fresh.loaded(loaded(8, FEWER, message), AGREED, None).target is not None
+    assert fresh.loaded(loaded(8, FEWER, message), AGREED, None, decides=True).target is not None
 
 
 def test_a_revision_does_not_lift_the_limits_that_stop_it() -> None:
     fresh = revisions(at=7)
     lifted = desired(cluster={"limits": {"removalsPerRevision": 9}}, vms={"web1": {}})
     fresh.seen(head(8), AGREED, 1.0)
-    assert fresh.loaded(loaded(8, lifted), AGREED, None).target is None
+    assert fresh.loaded(loaded(8, lifted), AGREED, None, decides=True).target is None
 
 
 def gated(*, head_revision: int = 8) -> Revisions:
     fresh = Revisions(CLUSTER, loaded(7, GATED))
     fresh.seen(head(head_revision), AGREED, 1.0)
-    fresh.loaded(loaded(head_revision, GATED), AGREED, None)
+    fresh.loaded(loaded(head_revision, GATED), AGREED, None, decides=True)
     return fresh
 
 
@@ -137,7 +137,7 @@ def test_only_the_revision_that_waits_can_be_approved() -> None:
 def test_to_leave_gated_mode_needs_an_approval_too() -> None:
     fresh = Revisions(CLUSTER, loaded(7, GATED))
     fresh.seen(head(8), AGREED, 1.0)
-    assert fresh.loaded(loaded(8, TREE), AGREED, None).target is None
+    assert fresh.loaded(loaded(8, TREE), AGREED, None, decides=True).target is None
     assert fresh.state is HeadState.GATED
 
 
@@ -150,14 +150,14 @@ def test_a_newer_head_takes_the_place_of_one_that_waits() -> None:
     fresh = gated()
     fresh.seen(head(9), AGREED, 1.0)
     assert fresh.approve(8, AGREED).target is None
-    fresh.loaded(loaded(9, GATED), AGREED, None)
+    fresh.loaded(loaded(9, GATED), AGREED, None, decides=True)
     assert fresh.candidate == loaded(9, GATED)
 
 
 def test_a_rejected_head_takes_the_place_of_one_that_waits() -> None:
     fresh = gated()
     fresh.seen(head(9), AGREED, 1.0)
-    fresh.loaded(loaded(9, None, errors=(WRONG,)), AGREED, None)
+    fresh.loaded(loaded(9, None, errors=(WRONG,)), AGREED, None, decides=True)
     assert (fresh.state, fresh.candidate) == (HeadState.REJECTED, None)
 
 
@@ -165,9 +165,9 @@ def test_a_tree_that_was_superseded_while_it_was_fetched_is_dropped() -> None:
     fresh = revisions(at=7)
     fresh.seen(head(8), AGREED, 1.0)
     fresh.seen(head(9), AGREED, 1.0)
-    assert fresh.loaded(loaded(8, TREE), AGREED, None).target is None
+    assert fresh.loaded(loaded(8, TREE), AGREED, None, decides=True).target is None
     assert fresh.state is HeadState.FETCHING
-    verdict = fresh.loaded(loaded(9, TREE), AGREED, None)
+    verdict = fresh.loaded(loaded(9, TREE), AGREED, None, decides=True)
     assert verdict.target is not None
     assert verdict.target.revision == 9
 
@@ -206,7 +206,7 @@ def test_a_revision_that_says_something_else_than_before_is_not_believed() -> No
     fresh.seen(head(7), AGREED, 1.0)
     other = loaded(7, TREE)
     forged = type(other)(head=other.head, digest="f" * 64, desired=TREE)
-    assert fresh.loaded(forged, AGREED, None).target is None
+    assert fresh.loaded(forged, AGREED, None, decides=True).target is None
     assert doubted(fresh) == "DigestDiffers"
 
 
@@ -214,7 +214,7 @@ def test_a_repository_that_is_itself_again_is_looked_at_again() -> None:
     fresh = revisions(at=7)
     fresh.seen(head(6), AGREED, 1.0)
     assert fresh.seen(head(7), AGREED, 1.0).fetch is not None
-    fresh.loaded(loaded(7, TREE), AGREED, None)
+    fresh.loaded(loaded(7, TREE), AGREED, None, decides=True)
     assert (fresh.state, fresh.reason) == (HeadState.TARGET, "")
 
 

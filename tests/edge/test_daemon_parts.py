@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from membership.edge.supervision import Supervisor
 from reconciler.edge.secret_files import SecretError, read_secret
-from reconciler.edge.supervision import Supervisor
 
 CONFIG = "node.yaml"
 

@@ -9,14 +9,18 @@ import pytest
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import Fact, TermClaim
-from reconciler.actions import Answer, Call, Done, StartOn, Unsure
+from membership.edge.supervision import Supervisor
+from membership.ledger import Fact, Target, TermClaim
+from membership.roster import Candidacy
+from reconciler.actions import Answer, Call, Done, Retry, StartOn, Unsure
 from reconciler.edge import converge as converge_module
+from reconciler.edge.alone import Alone
 from reconciler.edge.clock import DaemonClock
 from reconciler.edge.converge import Converge
 from reconciler.edge.inbox import Inbox
+from reconciler.edge.outreach import Outreach
 from reconciler.edge.steering import Steering
-from reconciler.edge.supervision import Supervisor
+from reconciler.edge.telling import Tellers
 from reconciler.messages import (
     Ask,
     AskLook,
@@ -35,11 +39,14 @@ from reconciler.messages import (
     Share,
     SourceFailed,
     SourceSeen,
+    Staged,
+    TermClaimed,
     Tick,
     TreeLoaded,
     Write,
 )
 from reconciler.observed import Observed, Pool
+from reconciler.paging import Page
 from reconciler.records import Record, SourceBack
 from reconciler.status import Condition, Status, Verdict
 from reconciler.why import Why
@@ -64,8 +71,12 @@ class World:
     async def run(self, publish: Callable[[PoolObserved | PoolLost], None]) -> None:
         del publish
 
-    async def perform(self, txn: str, call: Call, timeout_s: float) -> Answer:
+    async def perform(
+        self, txn: str, call: Call, timeout_s: float, permitted: Callable[[], bool]
+    ) -> Answer:
         del call, timeout_s
+        if not permitted():
+            return Retry(reason="LeaseOver")
         self._note(f"perform {txn}")
         if self.hangs:
             await asyncio.sleep(3600)
@@ -73,6 +84,34 @@ class World:
 
     def refresh(self) -> None:
         self._note("refresh")
+
+    async def claim(self, term: int, mark: str, within_s: float) -> TermClaimed:
+        del within_s
+        self._note(f"claim {term} for {mark}")
+        return TermClaimed(term=term, result="won")
+
+    async def revoke(self, ref: str, within_s: float) -> bool:
+        del within_s
+        self._note(f"revoke {ref}")
+        return True
+
+    async def open_acting(self, within_s: float) -> str:
+        del within_s
+        self._note("open session")
+        return "ref"
+
+    async def close_acting(self) -> None:
+        self._note("close session")
+
+    async def probe(self, address: str, within_s: float) -> bool | None:
+        del within_s
+        self._note(f"probe {address}")
+        return True
+
+    async def tell(self, page: Page, within_s: float) -> str:
+        del within_s
+        self._note(f"tell {page.title}")
+        return ""
 
     async def close(self) -> None:
         pass
@@ -86,6 +125,11 @@ class World:
         del timeout_s
         self._note(f"fetch {head.revision} since {since}")
         return FetchFailed(head=head, reason="missing", message="gone")
+
+    async def stage(self, target: Target, since: int, timeout_s: float) -> Staged:
+        del timeout_s
+        self._note(f"stage {target.revision} since {since}")
+        return Staged(target=target, message="gone")
 
     def keep(self, revision: int, digest: str) -> None:
         self._note(f"keep {revision}-{digest}")
@@ -123,6 +167,8 @@ async def carried_out(world: World, effects: Sequence[Effect]) -> list[Event]:
             world,
             Durable(world, "journal"),
             Durable(world, "ledger"),
+            Outreach(Alone(), world, world, Tellers((), "n", "c")),
+            lambda: True,
             events.append,
             tasks.create_task,
         )
@@ -247,6 +293,9 @@ class Scripted:
     def status(self, now: Now) -> Status:
         return replace(STATUS, term=len(self.events), version=f"{now.mono_s > 0}")
 
+    def candidacy(self) -> Candidacy:
+        return Candidacy()
+
     def why(self, obj: str, now: Now) -> Why:
         del now
         return Why(object=obj, known=False)
@@ -264,6 +313,8 @@ class Rig:
             self.world,
             Durable(self.world, "journal"),
             Durable(self.world, "ledger"),
+            Outreach(Alone(), self.world, self.world, Tellers((), "n", "c")),
+            lambda: True,
             self.inbox.post,
             lambda work: self.tasks.add(asyncio.ensure_future(work)),
         )

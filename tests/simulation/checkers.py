@@ -67,6 +67,9 @@ REPEATABLE = frozenset(
 """Doing these twice is doing them once: a call that was lost with its session is made again."""
 
 OURS = "cxm/"
+BESIDE = frozenset({"task", "message", "pool"})
+"""Classes of what we write that carries out no plan: marks on tasks, messages, claims of terms."""
+
 NO_ROOM = "HOST_NOT_ENOUGH_FREE_MEMORY"
 DISTURBED_S = 120.0
 
@@ -138,7 +141,7 @@ class Flights(Checker):
                 self._truthful(settled, self.open.pop(settled.txn))
 
     def called(self, entry: LogEntry) -> None:
-        if not entry.originator.startswith(OURS) or entry.cls == "task":
+        if not entry.originator.startswith(OURS) or entry.cls in BESIDE:
             return
         told = f"{entry.method} of {entry.name}"
         flight = self._flight_of(entry)

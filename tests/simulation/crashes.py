@@ -17,7 +17,7 @@ from pathlib import Path
 from reconciler.edge.journal_file import stored
 from reconciler.journal import replay
 from simulator.clock import run_virtual
-from tests.simulation.checkers import OURS, REPEATABLE, needless_refusals
+from tests.simulation.checkers import BESIDE, OURS, REPEATABLE, needless_refusals
 from tests.simulation.estate import Wish, as_it_is, unfulfilled
 from tests.simulation.site import Site
 
@@ -115,7 +115,9 @@ def _refused(site: Site) -> list[str]:
     return [
         f"{entry.method} of {entry.name} was refused: {entry.outcome}"
         for entry in site.world.log
-        if entry.originator.startswith(OURS) and entry.cls != "task" and entry.outcome != "success"
+        if entry.originator.startswith(OURS)
+        and entry.cls not in BESIDE
+        and entry.outcome != "success"
     ]
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from reconciler.messages import AskRetry
 from simulator.clock import run_virtual
-from tests.simulation.checkers import OURS, needless_refusals
+from tests.simulation.checkers import BESIDE, OURS, needless_refusals
 from tests.simulation.crashes import memory_disk
 from tests.simulation.estate import VM_HOMES, Wish, as_it_is, unfulfilled
 from tests.simulation.site import Site
@@ -141,7 +141,7 @@ def _ours(site: Site) -> Sequence[str]:
     return [
         f"{entry.method} of {entry.name}"
         for entry in site.world.log
-        if entry.originator.startswith(OURS) and entry.cls != "task"
+        if entry.originator.startswith(OURS) and entry.cls not in BESIDE
     ]
 
 

@@ -159,6 +159,7 @@ class WatchedMemory(Memory):
         self, state_dir: Path, wall: Callable[[], float], process: Process, told: Told
     ) -> None:
         self.wall = wall
+        self.boot = None
         self.journal = WatchedJournal(state_dir / "journal", wall, process, told)
         self.ledger = WatchedLedger(state_dir / "ledger.jsonl", process)
         self.known_pool = KnownPoolFile(state_dir / "pool.jsonl")

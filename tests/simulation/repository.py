@@ -11,7 +11,8 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from reconciler.messages import FetchFailed, Head, SourceFailed, SourceSeen, TreeLoaded
+from membership.ledger import Target
+from reconciler.messages import FetchFailed, Head, SourceFailed, SourceSeen, Staged, TreeLoaded
 from schema import tree
 from schema.errors import needs_upgrade
 from schema.model import Desired
@@ -103,6 +104,14 @@ class ScriptedSource:
         await asyncio.sleep(FETCH_S)
         tree = self._repository.tree(head.revision)
         return replace(tree, messages=self._repository.messages(since, head.revision))
+
+    async def stage(self, target: Target, since: int, timeout_s: float) -> Staged:
+        found = await self.fetch(
+            self._repository.commits[target.revision - 1].head, since, timeout_s
+        )
+        if isinstance(found, FetchFailed):
+            return Staged(target=target, message=found.message)
+        return Staged(target=target, tree=found)
 
     def keep(self, revision: int, digest: str) -> None:
         self._process.seam("the last good tree is not yet kept")

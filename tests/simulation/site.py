@@ -9,9 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reconciler.edge.assembly import Assembly, Identity
+from membership.edge.supervision import Supervisor
+from reconciler.edge.alone import Alone
+from reconciler.edge.assembly import Assembly, Identity, Surroundings
 from reconciler.edge.steering import Steering
-from reconciler.edge.supervision import Supervisor
+from reconciler.edge.telling import Tellers
 from reconciler.messages import Ask, AskLook, PoolLost, PoolObserved
 from reconciler.records import Record
 from reconciler.status import Status, Verdict
@@ -124,6 +126,7 @@ class Site:
                     memory,
                     pool,
                     source,
+                    Surroundings(Alone(), Tellers((), NODE, CLUSTER_ID)),
                     source.load_kept(),
                     chance,
                     Supervisor({}),

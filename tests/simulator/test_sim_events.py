@@ -202,6 +202,27 @@ async def test_messages_come_as_events_of_their_own_counter(client: Any) -> None
     assert (await take(client, ["message"], batch["token"], 0.0))["events"] == []
 
 
+async def test_a_message_that_is_destroyed_is_told_of(client: Any) -> None:
+    uuid = (await client.record("web1"))["uuid"]
+    ref = await client.call("message.create", "TEST", 3, "VM", uuid, "body")
+    token = (await take(client, ["message"], ""))["token"]
+    fleeting = await client.call("message.create", "TEST", 3, "VM", uuid, "body")
+    for gone in (ref, fleeting):
+        await client.call("message.destroy", gone)
+    batch = await take(client, ["message"], token)
+    assert [(e["operation"], e["ref"]) for e in batch["events"]] == [("del", ref)]
+    assert "snapshot" not in batch["events"][0]
+    assert (await take(client, ["message"], batch["token"], 0.0))["events"] == []
+
+
+async def test_a_message_is_about_something_that_exists(client: Any) -> None:
+    pool = client.world.pool.row.text("uuid")
+    assert await client.call("message.create", "TEST", 3, "Pool", pool, "body")
+    for cls, uuid in (("Pool", "nothing"), ("VM", pool)):
+        refused = await client.refused("message.create", "TEST", 3, cls, uuid, "body")
+        assert refused == ["UUID_INVALID", cls, uuid]
+
+
 async def test_the_old_way(client: Any) -> None:
     assert (await client.refused("event.next"))[0] == "SESSION_NOT_REGISTERED"
     await client.call("event.register", ["VM"])

@@ -1,5 +1,6 @@
 """Logging in and out, on masters and slaves, and the first checks of every call."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -52,6 +53,21 @@ async def test_after_logout(client: Any) -> None:
     await client.call("session.logout")
     assert await client.refused("host.get_all") == ["SESSION_INVALID", client.session]
     assert await client.refused("session.logout") == ["SESSION_INVALID", client.session]
+
+
+async def test_a_session_ends_by_its_reference_whoever_asks(client: Any) -> None:
+    """Also while it waits for events; other sessions are not touched."""
+    theirs = await client.world.call("xen1", "session.login_with_password", ["root", "secret"])
+    token = (await client.call("event.from", ["*"], "", 0.0))["token"]
+    waiting = asyncio.create_task(
+        client.world.call("xen1", "event.from", [theirs, ["VM"], token, 60.0])
+    )
+    await client.world.pool.clock.sleep(1)
+    assert await client.world.call("xen1", "session.logout", [theirs]) == ""
+    with pytest.raises(ApiError) as caught:
+        await waiting
+    assert caught.value.description == ["SESSION_INVALID", theirs]
+    assert len(await client.call("host.get_all")) == 3
 
 
 async def test_a_slave_names_its_master(client: Any) -> None:

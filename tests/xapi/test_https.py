@@ -208,7 +208,7 @@ async def test_nobody_there(shown: Identity) -> None:
 async def test_a_handshake_that_never_ends(
     shown: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(https, "CONNECT_S", 0.2)
+    monkeypatch.setattr(https, "BEGIN_S", 0.2)
     released = asyncio.Event()
 
     async def mute(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -270,6 +270,35 @@ async def test_no_answer_in_time(shown: Identity) -> None:
         failure = await _failure(transport, address, 0.3)
         assert (failure.kind, failure.sent) == (FailureKind.TIMEOUT, True)
         await transport.close()
+
+
+async def test_what_could_not_leave_soon_never_does(
+    shown: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lease may be over by the time at which a slot is free: nothing is sent late. Nor does a login,
+    which goes to some other host, wait behind calls that nobody answers."""
+    monkeypatch.setattr(https, "CALLS_IN_FLIGHT", 1)
+    monkeypatch.setattr(https, "BEGIN_S", 0.3)
+    heard: list[bytes] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"}"))
+        await reader.read()
+        writer.close()
+
+    transport = HttpsTransport(version="0.1", fingerprints=[shown.fingerprint_sha256])
+    async with listening(shown, silent) as address:
+        hung = asyncio.create_task(_failure(transport, address, 1.5))
+        await asyncio.sleep(0.1)
+        late = await _failure(transport, address, 1.5)
+        assert (late.kind, late.sent) == (FailureKind.TIMEOUT, False)
+        with pytest.raises(TransportFailure) as login:
+            await transport.call(address, "session.login_with_password", ["u", "p"], 0.5)
+        assert login.value.sent
+        first = await hung
+        assert (first.kind, first.sent) == (FailureKind.TIMEOUT, True)
+        await transport.close()
+    assert [b"host.get_all" in call for call in heard] == [True, False]
 
 
 async def test_calls_share_connections_and_events_have_their_own(served: Simulation) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.actions import Done, Retry, Stalled, Unsure
 from xapi.outcomes import ANSWERS, judge, judge_loss
-from xapi.transport import FailureKind, TransportFailure, XapiFailure
+from xapi.transport import FailureKind, NotBegun, TransportFailure, XapiFailure
 
 # What the server's checks and work may answer to our calls, in the order in which it checks.
 OUR_CALLS_GIVE = re.findall(
@@ -77,3 +77,8 @@ def test_a_lost_exchange_is_open_only_if_it_was_sent() -> None:
     assert isinstance(judge_loss(cut), Unsure)
     assert isinstance(judge_loss(refused), Retry)
     assert isinstance(judge_loss(XapiFailure("VM_MISSING_PV_DRIVERS")), Stalled)
+
+
+def test_what_was_not_begun_needs_no_pause() -> None:
+    answer = judge_loss(NotBegun("LeaseOver", "over"))
+    assert answer == Retry(reason="LeaseOver", message="over", after_s=0.0)

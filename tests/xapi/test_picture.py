@@ -222,6 +222,38 @@ def test_a_boot_time_that_wavers_is_the_same_boot() -> None:
     assert pool.node(other_config={}).boot_id == "1795329367"
 
 
+def test_the_start_of_the_masters_toolstack_is_kept_while_it_is_not_to_be_seen() -> None:
+    pool = Pool()
+    pool.put("host", "host2", {"uuid": "u-host2", "other_config": {"agent_start_time": "5."}})
+    assert pool.seen().pool.toolstack_started_epoch_s == 0.0
+    started = []
+    for config in ({"agent_start_time": "1795331679."}, {}, {"agent_start_time": "nan"}):
+        pool.put("host", "host1", HOST, other_config=config)
+        started.append(pool.seen().pool.toolstack_started_epoch_s)
+    assert started == [1795331679.0] * 3
+    pool.put("pool", "pool1", POOL, master="host2")
+    assert pool.seen().pool.toolstack_started_epoch_s == 5.0
+
+
+@pytest.mark.parametrize(
+    ("config", "term", "holder"),
+    [
+        ({}, 0, ""),
+        ({"cxm-term-2": "xen2 n2", "cxm-term-11": "xen1 n1"}, 11, "xen1"),
+        ({"cxm-term-3": ""}, 3, ""),
+        ({"cxm-term-": "x", "cxm-term-02": "x", "cxm-term-٣": "x", "cxm-term-9x": "x"}, 0, ""),
+        ({"cxm-term-" + "9" * 30: "x", "term-7": "x"}, 0, ""),
+    ],
+)
+def test_the_highest_term_and_who_claimed_it(
+    config: dict[str, str], term: int, holder: str
+) -> None:
+    pool = Pool()
+    pool.put("pool", "pool1", POOL, other_config=config)
+    seen = pool.seen().pool
+    assert (seen.term, seen.term_holder) == (term, holder)
+
+
 def test_a_host_without_metrics_is_silent_not_absent() -> None:
     pool = Pool()
     pool.drop("host_metrics", "hm1")

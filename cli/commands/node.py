@@ -1,0 +1,244 @@
+"""`cxm node`: which nodes are peers, one commit at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from cli import asking, founding, peering, splicing
+from cli.envelope import Finding, failure
+from cli.node_folder import NodeFolder
+from cli.options import GLOBAL, CxmCommand, Invocation, invocation
+from cli.render.text import Line, line
+from cli.settings import config_path, node_settings
+from membership.view import PeerState
+from reconciler.status import Status
+from schema.settings import Settings
+
+_SINGLE = "single"
+_HEARD = (PeerState.ALIVE, PeerState.LEFT)
+
+
+class Invitation(Struct, frozen=True, kw_only=True):
+    """A one-time code, and for how many seconds it is good."""
+
+    code: str
+    expires_s: float
+
+
+@click.group(
+    "node",
+    params=list(GLOBAL),
+    subcommand_metavar="add|remove|replace NAME",
+    no_args_is_help=False,
+)
+def command() -> None:
+    """Which nodes are peers: add one, remove one, replace its server.
+
+    Each is one commit of one Node file, from the working copy in --wc. Members of the cluster change one
+    at a time.
+    """
+
+
+def _verb(name: str) -> Callable[[Callable[..., Finding]], click.Command]:
+    """Declare a verb; its envelope's format is `cxm.node.NAME`."""
+
+    def declare(function: Callable[..., Finding]) -> click.Command:
+        made = click.command(f"node.{name}", cls=CxmCommand)(function)
+        made = _WC(_MESSAGE(_DRY(made)))
+        command.add_command(made, name)
+        return made
+
+    return declare
+
+
+_WC = click.option(
+    "--wc", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path(), metavar="DIR", help="Working copy of the tree.  [default: here]",
+)  # fmt: skip
+_MESSAGE = click.option("-m", "--message", help="What the log will say.")
+_DRY = click.option("--dry-run", is_flag=True, help="Show the change, commit nothing.")
+
+
+# --- add ------------------------------------------------------------------------------------------
+
+
+@_verb("add")
+@click.argument("name")
+@click.option(
+    "--address", "addresses", multiple=True, metavar="ADDRESS[:PORT]",
+    help="Where it is heard; one for each network.",
+)  # fmt: skip
+@click.option("--disk", metavar="PATH", help="The shared disk, as it sees it.")
+def _add(
+    name: str,
+    addresses: tuple[str, ...],
+    disk: str | None,
+    folder: Path,
+    message: str | None,
+    dry_run: bool,
+) -> Finding:
+    """Make a node a peer, and get the code with which its machine joins.
+
+    NAME is a node of the tree; any other name becomes a witness, a peer without VMs. A node that was
+    the only one makes itself a peer first: its settings change from `single` to `builtin`.
+    """
+    run = invocation()
+    settings = node_settings(run)
+    tree = peering.Tree(run, folder)
+    if name != settings.node:
+        _member(settings, tree)
+    text = message or f"{name} becomes a peer"
+    known = tree.node(name)
+    rows: list[Line] = []
+    revision = None
+    if known is not None and peering.is_peer(known) and known.heartbeat.addresses and not addresses:
+        rows.append(line(f"{name} is a peer in the tree already"))
+    else:
+        if not addresses:
+            raise click.UsageError("give --address for each network that it is heard on")
+        edit = peering.added(tree, name, addresses, disk)
+        if dry_run:
+            return _shown(tree, edit)
+        revision = _committed(run, tree, edit, text)
+        rows.append(line(f"committed r{revision}: {text}"))
+    data = {"node": name, "committed": revision}
+    if name == settings.node:
+        return Finding("converged", data, [*rows, *_own_engine(run, settings)])
+    if dry_run:
+        return Finding("converged", data, rows)
+    told, invited = _invited(run, settings, tree, name)
+    return Finding("converged", {**data, **told}, [*rows, *invited])
+
+
+def _member(settings: Settings, tree: peering.Tree) -> None:
+    """Only a peer can ask others in."""
+    own = settings.node
+    if settings.engine.kind == _SINGLE or not peering.is_peer(tree.node(own)):
+        message = f"this node, {own}, is no peer yet, so there is nobody to join"
+        hint = f"first: cxm node add {own} --address ADDRESS"
+        raise failure("refused", "NoPeer", message, hint)
+
+
+def _own_engine(run: Invocation, settings: Settings) -> list[Line]:
+    """node.yaml from `single` to `builtin`, and what has to be started anew."""
+    path = config_path(run)
+    folder = NodeFolder(path.parent, path.name)
+    if settings.engine.kind != _SINGLE:
+        return [line(f"{path} says {settings.engine.kind} already")]
+    key = settings.cluster_key_ref or founding.KEY
+    if folder.read_secret(key) is None:
+        folder.write_secret(key, founding.new_key())
+    changes = {"engine": "{kind: builtin}", "clusterKeyRef": key}
+    text = path.read_text(encoding="utf-8")
+    folder.write_settings(splicing.with_fields(str(path), text, changes))
+    commands = founding.starting(folder, founding.AMONG_PEERS, "restart")
+    return [
+        line(f"{path}: engine {{kind: builtin}}"),
+        line("Now start anew, as soon as cxmd has the revision (cxm wait all):"),
+        *(line(f"  {row}") for row in commands),
+    ]
+
+
+def _invited(
+    run: Invocation, settings: Settings, tree: peering.Tree, name: str
+) -> tuple[dict[str, object], list[Line]]:
+    found = asking.need_daemon(run, lambda control: control.ask_for("invite", Invitation))
+    own = tree.desired.nodes[settings.node].heartbeat.addresses
+    host = settings.listen.peer.address or (_host_of(own[0]) if own else settings.node)
+    bare = f"[{host}]" if ":" in host else host
+    join = f"cxm init --join {bare}:{settings.listen.peer.port} --name {name} --code {found.code}"
+    minutes = f"{found.expires_s / 60:.0f} minutes"
+    rows = [line(f"On the machine of {name}, within {minutes} and once:"), line(f"  {join}")]
+    return {"join": join, "code": found.code, "expires_s": found.expires_s}, rows
+
+
+def _host_of(endpoint: str) -> str:
+    """An address without its port."""
+    return re.sub(r"(?<=[^:]):\d+$|(?<=\]):\d+$", "", endpoint).strip("[]")
+
+
+# --- remove, replace ------------------------------------------------------------------------------
+
+
+@_verb("remove")
+@click.argument("name")
+def _remove(name: str, folder: Path, message: str | None, dry_run: bool) -> Finding:
+    """Make a node no peer any more; its VMs stay where they are.
+
+    Refused for the leader, for the node that this runs on, and for a node that is not heard while VMs
+    are on it: they are to be recovered first.
+    """
+    run = invocation()
+    settings = node_settings(run)
+    tree = peering.Tree(run, folder)
+    edit = peering.removed(tree, name)
+    if not peering.is_peer(tree.node(name)):
+        return Finding("converged", {"node": name}, [line(f"{name} is no peer of the tree")])
+    if name == settings.node:
+        hint = "run this command on another peer"
+        raise failure("refused", "Itself", f"{name} is the node that this runs on", hint)
+    status = asking.need_daemon(run, lambda control: control.status())
+    _dispensable(asking.of_cluster(run, status), name)
+    if dry_run:
+        return _shown(tree, edit)
+    text = message or f"{name} is no peer any more"
+    revision = _committed(run, tree, edit, text)
+    rows = [
+        line(f"committed r{revision}: {text}"),
+        line(f"The voters change by one, then {name} has no voice: cxm members shows it."),
+        line(f"On the machine of {name}: systemctl disable --now cxmd cxm-heartbeatd"),
+        line("It still knows the cluster key: cxm secret set on each peer changes that."),
+    ]
+    return Finding("converged", {"node": name, "committed": revision}, rows, status.cluster)
+
+
+def _dispensable(status: Status, name: str) -> None:
+    """Raises Failure (4) where something still hangs on the peer."""
+    if status.leadership.leader == name:
+        hint = "cxm leader --hand-over, then again"
+        raise failure("refused", "Leads", f"{name} leads", hint)
+    heard = any(peer.name == name and peer.state in _HEARD for peer in status.peers)
+    there = [vm.name for vm in status.vms if vm.node == name]
+    if there and not heard:
+        names = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
+        message = f"{name} is not heard, and {names} would have to be recovered from it"
+        raise failure("refused", "ToRecover", message, "recover them first (cxm status)")
+
+
+@_verb("replace")
+@click.argument("name")
+@click.option("--uuid", required=True, help="XenAPI's uuid of the new server.")
+def _replace(name: str, uuid: str, folder: Path, message: str | None, dry_run: bool) -> Finding:
+    """Say that a node is another server now: reinstalled, or new hardware."""
+    run = invocation()
+    tree = peering.Tree(run, folder)
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", uuid):
+        raise click.UsageError(f"{uuid} is no uuid")
+    edit = peering.replaced(tree, name, uuid)
+    if dry_run:
+        return _shown(tree, edit)
+    text = f"{message or f'{name} is another server now'}\n\nCxm-Accept: uuid=node/{name}"
+    revision = _committed(run, tree, edit, text)
+    rows = [line(f"committed r{revision}: node/{name} is the server {uuid}")]
+    if peering.is_peer(tree.node(name)):
+        rows.append(line(f"Its daemons are new, too: cxm node add {name} gives the code to join."))
+    return Finding("converged", {"node": name, "uuid": uuid, "committed": revision}, rows)
+
+
+def _shown(tree: peering.Tree, edit: peering.Edit) -> Finding:
+    """What would be committed, once it has proved valid."""
+    tree.would_be(edit)
+    rows = tree.shown(edit)
+    return Finding("differs", {"file": edit.path, "diff": rows}, [line(row) for row in rows])
+
+
+def _committed(run: Invocation, tree: peering.Tree, edit: peering.Edit, text: str) -> int | None:
+    tree.would_be(edit)
+    for row in tree.shown(edit):
+        run.note(row)
+    return tree.commit(edit, text)

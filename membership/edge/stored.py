@@ -1,0 +1,153 @@
+"""What lies in the state directory for the heartbeats: the roster, the memory, the lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from membership.edge.starting import EX_DATAERR, EX_TEMPFAIL, CannotStart
+from membership.heart import Memory
+from membership.roster import Roster
+from schema.model import Frozen
+
+ROSTER, MEMORY, LOCK = "membership.json", "heartbeat.json", "heartbeat.lock"
+
+
+class Unusable(Exception):
+    """A roster that cannot be used. The text says which file and why."""
+
+
+class Watched:
+    """A file of which only others decide when it changes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[int, ...] | None = None
+
+    def changed(self) -> bool:
+        """Whether there is a file, and another one than at the last call."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        now = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        before, self._seen = self._seen, now
+        return now != before
+
+
+def read_roster(path: Path, node: str, cluster_id: str) -> Roster:
+    """The roster that `cxmd` compiled. Raises Unusable where it is not one of this very node."""
+    try:
+        roster = msgspec.json.decode(path.read_bytes(), type=Roster)
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise Unusable(f"{path}: {error}; cxmd writes it anew when it starts") from None
+    if roster.cluster_id != cluster_id:
+        raise Unusable(f"{path}: of cluster {roster.cluster_id}; node.yaml says {cluster_id}")
+    if roster.me != node or roster.member(node) is None:
+        raise Unusable(f"{path}: of node {roster.me}; node.yaml says {node}")
+    return roster
+
+
+class _Sealed(Frozen, frozen=True, kw_only=True):
+    """`crc`: CRC-32 of the bytes of `memory`, eight hexadecimal digits."""
+
+    memory: msgspec.Raw
+    crc: str
+
+
+class MemoryFile:
+    """The durable memory: written whole, there as it was or as it is, never in between."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / MEMORY
+
+    def begin(self) -> Memory:
+        """The memory of this start: one generation more, and durable. Raises CannotStart, OSError."""
+        before = self._read()
+        memory = (
+            Memory(generation=1)
+            if before is None
+            else msgspec.structs.replace(before, generation=before.generation + 1)
+        )
+        self.store(memory)
+        return memory
+
+    def store(self, memory: Memory) -> None:
+        """Durable when it returns. Raises OSError; what is on the disk then is not known."""
+        raw = msgspec.json.encode(memory)
+        sealed = _Sealed(memory=msgspec.Raw(raw), crc=f"{zlib.crc32(raw):08x}")
+        fresh = self._path.with_name(self._path.name + ".new")
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            _write(file, msgspec.json.encode(sealed) + b"\n")
+            os.fsync(file)
+        finally:
+            os.close(file)
+        fresh.replace(self._path)
+        _sync_folder(self._path.parent)
+
+    def _read(self) -> Memory | None:
+        """None where there never was one. A damaged one is never guessed around: who votes twice in
+        a term makes two leaders."""
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            sealed = msgspec.json.decode(content, type=_Sealed)
+            whole = sealed.crc == f"{zlib.crc32(sealed.memory):08x}"
+            memory = msgspec.json.decode(sealed.memory, type=Memory) if whole else None
+        except msgspec.DecodeError:
+            memory = None
+        if memory is None:
+            raise CannotStart(
+                EX_DATAERR,
+                f"{self._path}: not what was written there: the disk lost data, or something other "
+                "than cxm wrote to it. For whom this node voted is not guessed. Keep a copy, make "
+                "sure that another peer leads (cxm leader), then move the file away",
+            )
+        return memory
+
+
+def _write(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class StateLock:
+    """One `cxm-heartbeatd` a state: two would vote twice. Held until the process ends, however it
+    ends. Raises CannotStart."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(self._file, 32).decode("ascii", "replace").strip()
+            os.close(self._file)
+            raise CannotStart(
+                EX_TEMPFAIL,
+                f"{folder} is in use by another cxm-heartbeatd (pid {pid or 'unknown'}): two of one "
+                "state would vote twice. Stop that one first, or give this one its own stateDir",
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        os.close(self._file)

@@ -1,0 +1,35 @@
+"""The mark of a state directory: what tells this installation from any other of the same name."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from reconciler.edge.lines import sync_folder
+
+_LENGTH = 16
+
+
+def stored_mark(state_dir: Path) -> str:
+    """The mark, made at the first start. Raises OSError.
+
+    It goes into the pool with each term that is claimed: two nodes that were given one name, or a
+    state directory that was copied before its first start, do not take each other's claim for theirs.
+    """
+    path = state_dir / "mark"
+    try:
+        mark = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        mark = ""
+    if len(mark) == _LENGTH:
+        return mark
+    mark = secrets.token_hex(_LENGTH // 2)
+    fresh = path.with_name("mark.new")
+    with fresh.open("w", encoding="ascii") as file:
+        file.write(mark + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_folder(state_dir)
+    return mark

@@ -1,0 +1,246 @@
+"""Peering: this daemon among the others. Heartbeats on one side, the channel to other peers on the other.
+
+Wires the edge of `membership` to the reconciler: views go in, candidacy comes out, facts go both ways.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from membership.edge.exchange import Exchange
+from membership.edge.identity import Identity
+from membership.edge.link import HeartbeatLink
+from membership.edge.peer_server import PeerServer
+from membership.edge.sealing import Sealer
+from membership.ledger import Fact, Ledger, Target
+from membership.roster import Candidacy, Roster, Timing
+from membership.view import View, unknown
+from reconciler.edge.clock import boot_s
+from reconciler.edge.lines import sync_folder
+from reconciler.edge.revisions import UnreadableTree, read_tree
+from reconciler.edge.source import SubversionSource
+from reconciler.messages import Staged
+
+SOCKET = "heartbeatd.sock"
+ROSTER = "membership.json"
+
+RENEW_S = 1.0
+RENEW_WITHIN_S = 2.0
+WATCH_S = 0.5
+BIND_AGAIN_S = 2.0
+
+_log = structlog.get_logger("cxmd")
+
+
+class Inside(Protocol):
+    """The reconciler of this daemon, as its peers need it."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+    def take(self, facts: Sequence[Fact]) -> None: ...
+    def saw(self, view: View) -> None: ...
+    async def candidacy(self) -> Candidacy: ...
+
+
+class PeerLink:
+    """Fills `Peers` of the ports, `Others` of requests and `Host` of the channel.
+
+    To be made while the event loop runs; `attach` comes before anything else.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        folders: tuple[Path, Path],
+        source: SubversionSource,
+        engine: str,
+        port: int,
+    ) -> None:
+        self._identity = identity
+        self._state_dir, run_dir = folders
+        self._source = source
+        self._engine = engine
+        self._port = port
+        self._sealer = Sealer(identity.keys)
+        self._exchange = Exchange(identity, self)
+        self._server = PeerServer(identity, self)
+        self._link = HeartbeatLink(run_dir / SOCKET, self._pushed, boot_s)
+        self._door: tuple[str, int] | None = None
+        self._opened: tuple[str, int] | None = None
+        self._roster: Roster | None = None
+        self._view: View | None = None
+        self._seen_s = boot_s()
+        self._inside: Inside
+        self._answer: Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
+        self._join: Callable[[bytes], Awaitable[tuple[int, bytes]]]
+
+    def attach(
+        self,
+        inside: Inside,
+        answer: Callable[[str, bytes], Awaitable[tuple[int, bytes]]],
+        join: Callable[[bytes], Awaitable[tuple[int, bytes]]],
+    ) -> None:
+        """Whom views and facts are for, and who answers what peers, and newcomers, ask."""
+        self._inside, self._answer, self._join = inside, answer, join
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._link.run())
+            tasks.create_task(self._renew())
+            tasks.create_task(self._watch())
+            tasks.create_task(self._serve())
+
+    async def close(self) -> None:
+        await self._server.close()
+        await self._exchange.close()
+
+    # --- heartbeats -----------------------------------------------------------------------------
+
+    def _pushed(self, view: View) -> None:
+        self._view, self._seen_s = view, boot_s()
+        self._inside.saw(view)
+        self._exchange.saw(view)
+
+    async def _watch(self) -> None:
+        """A view that is not renewed says nothing any more."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            view, roster = self._view, self._roster
+            bound_s = (roster.timing if roster is not None else Timing()).view_s
+            if view is not None and boot_s() - self._seen_s > bound_s:
+                self._view = None
+                reason = "cxm-heartbeatd of this node does not say anything"
+                _log.warning("view-lost", message=reason)
+                self._inside.saw(unknown(view.me, self._engine, view.term, reason))
+
+    async def _renew(self) -> None:
+        """Candidacy is fresh progress: of the reconciler, which answers in its turn, and of the disk."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                async with asyncio.timeout(RENEW_WITHIN_S):
+                    candidacy = await self._inside.candidacy()
+                    await asyncio.to_thread(_prove_disk, self._state_dir / "alive")
+            except TimeoutError:
+                _log.warning("no-candidacy", message="the reconciler or the disk is slow")
+            except OSError as error:
+                _log.warning("no-candidacy", message=f"{self._state_dir}: {error.strerror}")
+            else:
+                self._link.renew(candidacy)
+
+    # --- ports ----------------------------------------------------------------------------------
+
+    def muster(self, roster: Roster) -> None:
+        """Written whole, so that the heartbeats read it whole or not at all."""
+        self._roster = roster
+        self._exchange.follow(roster)
+        me = roster.member(roster.me)
+        self._door = me.peer if me is not None else None
+        path = self._state_dir / ROSTER
+        fresh = path.with_name(ROSTER + ".new")
+        with fresh.open("wb") as file:
+            file.write(msgspec.json.encode(roster))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        sync_folder(self._state_dir)
+
+    def hand_over(self, to: str) -> None:
+        self._link.hand_over(to or None)
+
+    async def share(self, facts: Sequence[Fact]) -> None:
+        await self._exchange.share(facts)
+
+    async def gather(self, within_s: float) -> tuple[str, ...]:
+        return await self._exchange.gather(within_s)
+
+    async def stage(self, target: Target, since: int, timeout_s: float) -> Staged:
+        """From whichever peer has it first."""
+        del since
+        staged = Staged(target=target, message="no peer that could be reached has it")
+        for name in self._exchange.reached:
+
+            async def fetch(into: Path, name: str = name) -> None:
+                revision, digest = target.revision, target.digest
+                await self._exchange.fetch_tree(name, revision, digest, into, timeout_s)
+
+            staged = await self._source.receive(target, fetch)
+            if staged.tree is not None:
+                break
+        return staged
+
+    def seal(self, text: str) -> str:
+        return self._sealer.seal(text)
+
+    def unseal(self, sealed: str) -> str:
+        return self._sealer.unseal(sealed)
+
+    async def ask(self, peer: str, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+        del verb
+        return await self._exchange.ask(peer, body, timeout_s)
+
+    async def holds(self, peer: str) -> bool:
+        return await self._exchange.equal(peer)
+
+    # --- what other peers ask -------------------------------------------------------------------
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._inside.ledger
+
+    def take(self, facts: Sequence[Fact]) -> None:
+        self._inside.take(facts)
+
+    async def asked(self, peer: str, body: bytes) -> tuple[int, bytes]:
+        return await self._answer(peer, body)
+
+    async def tree(self, revision: int, digest: str) -> Mapping[str, bytes] | None:
+        folder = self._source.folder(revision, digest)
+        if folder is None:
+            return None
+        try:
+            return await asyncio.to_thread(read_tree, folder)
+        except (OSError, UnreadableTree) as error:
+            _log.warning("tree-not-served", message=str(error))
+            return None
+
+    async def joining(self, body: bytes) -> tuple[int, bytes]:
+        return await self._join(body)
+
+    async def _serve(self) -> None:
+        """Listen where the tree says, which may change, and may not be ours to bind yet."""
+        while True:
+            if self._door is not None and self._door != self._opened:
+                await self._open(self._door)
+            await asyncio.sleep(BIND_AGAIN_S if self._opened != self._door else WATCH_S)
+
+    async def _open(self, door: tuple[str, int]) -> None:
+        await self._server.close()
+        self._opened = None
+        try:
+            await self._server.open((door[0], self._port))
+        except OSError as error:
+            _log.warning(
+                "peer-channel-not-open", address=f"{door[0]}:{self._port}", message=str(error)
+            )
+            return
+        self._opened = door
+        _log.info("peer-channel-open", address=f"{door[0]}:{self._port}")
+
+
+def _prove_disk(path: Path) -> None:
+    """A journal that cannot be written to would be found out too late: at the first action."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        os.pwrite(file, f"{boot_s():020.6f}\n".encode(), 0)
+        os.fdatasync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,170 @@
+"""Requests of people: done here, or brought to the node that has to decide about them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from membership.view import View
+from reconciler.messages import Ask, AskHold, AskLook, AskNotify, Reply, Request
+from reconciler.paging import test
+from reconciler.ports import Telling
+from reconciler.routing import leader_for, undecidable
+from reconciler.status import Status
+from reconciler.why import Why
+
+FORWARD_S = 15.0
+LOOK_S = 2.0
+HOLD_EVERY_S = 0.5
+HOLD_WITHIN_S = 30.0
+
+_ASKS: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
+_REPLIES: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+
+VERB = "ask"
+"""The verb by which requests of people travel over the peer channel."""
+
+
+class Answers(Protocol):
+    """The reconciler of this node."""
+
+    async def status(self) -> Status: ...
+    async def why(self, obj: str) -> Why: ...
+    async def request(self, ask: Ask) -> Reply: ...
+
+
+class Others(Protocol):
+    """The way to other peers' daemons."""
+
+    async def ask(self, peer: str, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises OSError where none came."""
+        ...
+
+    async def holds(self, peer: str) -> bool:
+        """Whether this peer has made all that our ledger says durable, as far as can be told now."""
+        ...
+
+
+class Requests:
+    """What the control socket, and other peers, ask of this node."""
+
+    def __init__(
+        self,
+        node: str,
+        here: Answers,
+        others: Others,
+        telling: Telling,
+        view: Callable[[], View],
+    ) -> None:
+        self._node = node
+        self._here = here
+        self._others = others
+        self._telling = telling
+        self._view = view
+
+    async def status(self) -> Status:
+        return await self._here.status()
+
+    async def why(self, obj: str) -> Why:
+        return await self._here.why(obj)
+
+    async def request(self, request: Request) -> Reply:
+        """The answer to a person, whoever gave it."""
+        if isinstance(request, AskNotify):
+            return await self._notify(request)
+        view = self._view()
+        refusal = undecidable(request, view)
+        if refusal is not None:
+            return refusal
+        leader = leader_for(request, view)
+        if leader is not None:
+            return await self._forward(leader, request)
+        reply = await self._here.request(request)
+        if isinstance(request, AskHold) and reply.accepted:
+            return await self._held(reply)
+        if isinstance(request, AskLook) and view.leader not in (None, view.me):
+            await self._nudge(str(view.leader), request)
+        return reply
+
+    async def asked_by(self, peer: str, body: bytes) -> tuple[int, bytes]:
+        """A request that came to `peer`, which took this node for the leader."""
+        try:
+            ask = _ASKS.decode(body)
+        except msgspec.DecodeError as error:
+            return 400, _refused(
+                "NotUnderstood", f"{peer} asks for what is not known here: {error}"
+            )
+        view = self._view()
+        if view.leader != view.me and not isinstance(ask, AskLook):
+            return 409, _refused(
+                "NotLeader", f"{view.me} does not lead; {view.leader or 'nobody'} does"
+            )
+        reply = await self._here.request(ask)
+        return (200 if reply.accepted else 409), msgspec.json.encode(reply)
+
+    async def _forward(self, leader: str, ask: Ask) -> Reply:
+        try:
+            _, body = await self._others.ask(leader, VERB, self._signed(ask), FORWARD_S)
+            return _REPLIES.decode(body)
+        except (OSError, TimeoutError, msgspec.DecodeError) as error:
+            message = f"{leader} leads and does not answer this node: {error}; try again shortly"
+            return Reply(accepted=False, reason="LeaderSilent", message=message)
+
+    def _signed(self, ask: Ask) -> bytes:
+        """In whose name it is asked, and on which node they sit."""
+        plain = msgspec.to_builtins(ask)
+        if "by" in plain:
+            plain["by"] = f"{plain['by']}@{self._node}"
+        return msgspec.json.encode(plain)
+
+    async def _nudge(self, leader: str, ask: AskLook) -> None:
+        """A leader that does not hear it looks by itself, a little later."""
+        try:
+            await self._others.ask(leader, VERB, msgspec.json.encode(ask), LOOK_S)
+        except (OSError, TimeoutError):
+            return
+
+    async def _held(self, reply: Reply) -> Reply:
+        """A hold counts once the acting leader has it, or nobody can lead without one who has it."""
+        try:
+            async with asyncio.timeout(HOLD_WITHIN_S):
+                await self._until_it_counts()
+        except TimeoutError:
+            message = (
+                f"{reply.message} stands on {self._node}, but a leader that is out of its reach may go"
+                " on until it hears of it: look at cxm members, and hold on another node too"
+            )
+            return Reply(accepted=False, reason="NotAcknowledged", message=message)
+        return reply
+
+    async def _until_it_counts(self) -> None:
+        while True:
+            if await self._counts():
+                return
+            await asyncio.sleep(HOLD_EVERY_S)
+
+    async def _counts(self) -> bool:
+        view = self._view()
+        if view.alone or view.leader == view.me:
+            return True
+        if view.leader is not None:
+            return await self._others.holds(view.leader)
+        names = [name for name in view.voters.names if name != view.me]
+        know = [name for name in names if await self._others.holds(name)]
+        return len(know) + (view.me in view.voters.names) >= view.voters.blocking
+
+    async def _notify(self, request: AskNotify) -> Reply:
+        told = tuple(await self._telling.tell(test(self._node, request.by)))
+        if not told:
+            message = "node.yaml names no way of telling anybody: add notify"
+            return Reply(accepted=False, reason="NoWay", message=message)
+        failed = [line for line in told if not line.endswith(": told")]
+        reason = "NotifyFailed" if failed else ""
+        return Reply(accepted=not failed, reason=reason, message="; ".join(failed), notes=told)
+
+
+def _refused(reason: str, message: str) -> bytes:
+    return msgspec.json.encode(Reply(accepted=False, reason=reason, message=message))

@@ -1,0 +1,123 @@
+"""Telling people: the ways that `notify` of node.yaml names. Each has a deadline; none holds up another.
+
+A program gets the page as one JSON object on its standard input, in an environment that is made for
+it; a webhook gets the same object as the body of a POST; a mail goes to the machine's own sendmail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Sequence
+from email.message import EmailMessage
+
+import aiohttp
+import msgspec
+
+from reconciler.paging import Page, wanted
+from schema.model import Frozen
+from schema.settings import Notify
+
+WITHIN_S = 30.0
+SENDMAIL = "/usr/sbin/sendmail"
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+class Told(Frozen, frozen=True, kw_only=True):
+    """What a program or a webhook reads. `severity` ok: what `key` named before is over."""
+
+    format: str = "cxm.page/1.0"
+    cluster_id: str
+    node: str
+    key: str
+    severity: str
+    title: str
+    text: str
+
+
+class Tellers:
+    """All ways of one node."""
+
+    def __init__(self, ways: Sequence[Notify], node: str, cluster_id: str) -> None:
+        self._ways = tuple(ways)
+        self._node = node
+        self._cluster_id = cluster_id
+
+    async def tell(self, page: Page) -> tuple[str, ...]:
+        """One line a way: `exec /path: told`, or why not. Ways that want worse things are left out."""
+        ways = [way for way in self._ways if page.key == "test" or wanted(page, way.severity)]
+        return tuple(await asyncio.gather(*(self._by(way, page) for way in ways)))
+
+    async def _by(self, way: Notify, page: Page) -> str:
+        name = f"{way.way} {way.target}"
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                await self._send(way, page)
+        except TimeoutError:
+            return f"{name}: no end within {WITHIN_S:g} s"
+        except (OSError, aiohttp.ClientError, _Refused) as error:
+            return f"{name}: {error}"
+        return f"{name}: told"
+
+    async def _send(self, way: Notify, page: Page) -> None:
+        body = msgspec.json.encode(
+            Told(
+                cluster_id=self._cluster_id,
+                node=self._node,
+                key=page.key,
+                severity=page.severity.value,
+                title=page.title,
+                text=page.text,
+            )
+        )
+        match way.way:
+            case "exec":
+                await _run((way.target,), body + b"\n")
+            case "mail":
+                await _run((SENDMAIL, "-i", "-t"), _mail(way.target, self._node, page))
+            case _:
+                await _post(way.target, body)
+
+
+class _Refused(Exception):
+    """The other end did not take it; the text says why."""
+
+
+async def _run(command: Sequence[str], given: bytes) -> None:
+    child = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=_ENVIRONMENT,
+        start_new_session=True,
+    )
+    try:
+        _, errors = await child.communicate(given)
+    finally:
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+    if child.returncode:
+        said = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise _Refused(f"exit {child.returncode}" + "".join(f": {line}" for line in said))
+
+
+def _mail(to: str, node: str, page: Page) -> bytes:
+    mail = EmailMessage()
+    mail["To"] = to
+    mail["Subject"] = f"[cxm {page.severity.value}] {page.title}"
+    mail.set_content(f"{page.title}\n\n{page.text}\n\n-- \ncxm on {node}\n")
+    return mail.as_bytes()
+
+
+async def _post(url: str, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    async with (
+        aiohttp.ClientSession(trust_env=False) as session,
+        session.post(url, data=body, headers=headers) as answer,
+    ):
+        if answer.status >= 300:
+            raise _Refused(f"HTTP {answer.status}")

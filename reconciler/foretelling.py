@@ -1,0 +1,81 @@
+"""Foretelling: what a leader begins is told to all before it begins, and taken in as if it were our own.
+
+A successor is then in the place of a daemon that was killed in the middle of its work. That has
+one proven way out: what the leader began is in flight here too, and settles by what the pool shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from membership.clock import Now
+from membership.ledger import Fact, FactValue, Intent
+from reconciler.actions import Action, Answer, CleanShutdown, DisableNode, Verb
+from reconciler.journal import LEADER_LOST, InFlight, JournalState
+from reconciler.records import Answered, AnyEntry, Foretold, Intended
+
+RECENT_S = 60.0
+"""An answered call that we learn of later than that is history: the pool shows what came of it."""
+
+_ACTION: msgspec.json.Decoder[Action] = msgspec.json.Decoder(Action)
+_ANSWER: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+
+
+def told(me: str, flight: InFlight) -> tuple[str, FactValue]:
+    """The fact, with its key, by which peers learn of a call of ours, and of its answer."""
+    answer = msgspec.json.encode(flight.answer).decode() if flight.answer is not None else ""
+    intent = Intent(
+        txn=flight.txn,
+        node=me,
+        subject=flight.subject,
+        action=msgspec.json.encode(flight.action).decode(),
+        answer=answer,
+    )
+    return f"intent/{flight.subject}", intent
+
+
+def taken_in(facts: Iterable[Fact], journal: JournalState, me: str, now: Now) -> Iterator[AnyEntry]:
+    """The entries by which our journal follows what other nodes told of their calls."""
+    for fact in facts:
+        intent = fact.value
+        if isinstance(intent, Intent) and intent.node != me:
+            yield from _taken(intent, now.epoch_s - fact.at_epoch_s, journal)
+
+
+def _taken(intent: Intent, age_s: float, journal: JournalState) -> Iterator[AnyEntry]:
+    try:
+        action = _ACTION.decode(intent.action)
+        answer = _ANSWER.decode(intent.answer) if intent.answer else None
+    except msgspec.DecodeError:
+        return  # Of a newer cxm. What it does shows in the pool, as a foreign operation.
+    if action.call is None:
+        return
+    flight = journal.in_flight.get(intent.txn)
+    if flight is not None:
+        if answer is not None and flight.answered_s is None:
+            yield Answered(txn=intent.txn, answer=answer)
+        return
+    if journal.taken.get(intent.subject) == intent.txn:
+        return
+    yield from _superseded(intent, journal)
+    yield Foretold(txn=intent.txn, subject=intent.subject)
+    if answer is not None and age_s > RECENT_S and not _owes(action):
+        return
+    yield Intended(txn=intent.txn, action=action, subject=intent.subject, by=intent.node)
+    if answer is not None:
+        yield Answered(txn=intent.txn, answer=answer)
+
+
+def _superseded(intent: Intent, journal: JournalState) -> Iterator[AnyEntry]:
+    """The leader is past an earlier call on this object, whose answer we missed."""
+    for txn, flight in journal.in_flight.items():
+        if flight.subject == intent.subject and flight.by and flight.answered_s is None:
+            yield Answered(txn=txn, answer=LEADER_LOST)
+
+
+def _owes(action: Action) -> bool:
+    """Whether this call leaves something to be given back: a start, an opened node."""
+    stops = isinstance(action.call, CleanShutdown) and action.verb is not Verb.STOP
+    return stops or isinstance(action.call, DisableNode)

@@ -1,0 +1,265 @@
+"""Leading: whether this node may act, what it has to do for that, and what it knows of its peers.
+
+With engine `single` there is nobody else, and nothing here has anything to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from membership.clock import Now
+from membership.ledger import FactValue, FoundedVoters, Ledger, SealedSession, TermClaim
+from membership.roster import Roster
+from membership.view import PeerState, View
+from reconciler.journal import JournalState
+from reconciler.messages import (
+    CloseSession,
+    Effect,
+    Gathered,
+    Muster,
+    Probe,
+    Probed,
+    SessionEnded,
+    SessionOpened,
+    SessionRevoked,
+    TermClaimed,
+    TreeLoaded,
+)
+from reconciler.mustering import Peering, change, found, muster, staged
+from reconciler.observed import Observed
+from reconciler.records import AnyEntry, LeaderChanged, TookOver
+from reconciler.takeover import Stage, Takeover
+from schema.model import Desired, Mode
+
+PROBE_EVERY_S = 3.0
+PROBE_WITHIN_S = 2.0
+PROBED_FOR_S = 10.0
+"""So long an answer of a silent peer's server is evidence that the server is well."""
+
+TakeoverEvent = Gathered | TermClaimed | SessionRevoked | SessionOpened
+
+
+@dataclass(slots=True)
+class Moves:
+    """What a step of leading wants: entries for the journal, facts for the ledger, then effects."""
+
+    entries: list[AnyEntry] = field(default_factory=list)
+    facts: list[tuple[str, FactValue]] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    hold: str = ""
+    """Why everything is to be held; "" where nothing asks for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What leading is judged by. `tree` is what is in force, or ready where nothing is yet; `follows`:
+    what is in force is what was agreed."""
+
+    ledger: Ledger
+    journal: JournalState
+    observed: Observed | None
+    tree: TreeLoaded | None
+    follows: bool
+
+    @property
+    def desired(self) -> Desired | None:
+        return self.tree.desired if self.tree is not None else None
+
+
+class Leading:
+    """One node's leadership. `view` is what the engine said last, with blind peers told apart."""
+
+    def __init__(self, me: str, peering: Peering, view: View) -> None:
+        self.takeover = Takeover(me, peering.mark)
+        self._me = me
+        self._peering = peering
+        self._pushed = view
+        self._roster: Roster | None = None
+        self._leaderless_s: float | None = None
+        self._probes: dict[str, Probed] = {}
+        self._probed_s: dict[str, float] = {}
+        self._session = False
+        self._acts_s: float | None = None
+
+    # --- what others ask ------------------------------------------------------------------------
+
+    def view(self, now: Now) -> View:
+        """The view in which a silent peer whose server answers is blind, not dead."""
+        peers = {
+            name: replace(peer, state=PeerState.BLIND) if self._answers(name, now) else peer
+            for name, peer in self._pushed.peers.items()
+        }
+        return replace(self._pushed, peers=peers)
+
+    def _answers(self, name: str, now: Now) -> bool:
+        peer, probed = self._pushed.peers[name], self._probes.get(name)
+        silent = peer.state in (PeerState.SUSPECT, PeerState.DEAD)
+        return (
+            silent
+            and probed is not None
+            and probed.answers is True
+            and now.mono_s - probed.at_s <= PROBED_FOR_S
+        )
+
+    def may_act(self, now: Now) -> bool:
+        """Inside the lease, after the wait, with the term claimed and the predecessor's session over."""
+        view = self._pushed
+        if not view.may_act(now.mono_s):
+            return False
+        return self._peering.alone or self.takeover.acts(view.term)
+
+    def decides(self, now: Now) -> bool:
+        """Whether this node says which revision is in force. Where cxm only observes, no term is
+        claimed: then it is enough to lead."""
+        if self._peering.alone or self.may_act(now):
+            return True
+        return self._pushed.may_act(now.mono_s) and self.takeover.stage is Stage.IDLE
+
+    def leaderless_s(self, now: Now) -> float | None:
+        """For how long nobody has led; None where somebody does."""
+        return None if self._leaderless_s is None else now.mono_s - self._leaderless_s
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When time alone brings leading forward."""
+        moments = [self.takeover.deadline_s, self._acts_s]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def floor(self, ledger: Ledger, observed: Observed | None) -> int:
+        """The highest term that anything here knows of: the next one must be above it."""
+        pool = observed.pool.term if observed is not None else 0
+        return max(ledger.term, pool, self.takeover.beaten_by)
+
+    def stands(self) -> bool:
+        """Whether this node may be chosen: not while the term it leads in is another's."""
+        lost = self.takeover.stage is Stage.LOST and self.takeover.term == self._pushed.term
+        return not lost
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def pushed(self, view: View) -> bool:
+        """Take in a view; True where it says nothing new."""
+        same = view.same(self._pushed)
+        self._pushed = view
+        return same
+
+    def probed(self, event: Probed) -> None:
+        self._probes[event.name] = event
+
+    def session_ended(self, event: SessionEnded) -> None:
+        del event
+        self.takeover.session_ended()
+
+    def answered(self, event: TakeoverEvent, ground: Ground, now: Now) -> Moves:
+        """What came of an effect of taking over. Facts of it are shared before the next effect."""
+        moves = Moves()
+        if not self.takeover.answered(event, now):
+            return moves
+        match event:
+            case TermClaimed(before=before):
+                if before and ground.ledger.get("term", TermClaim) is None:
+                    moves.hold = (
+                        f"the pool knows term {before}, but no ledger here knows of any: what was"
+                        " decided before is lost, or another installation manages this pool"
+                    )
+                moves.facts.append(("term", TermClaim(node=self._me)))
+            case SessionOpened(sealed=sealed):
+                self._session = True
+                moves.facts.append(("session", SealedSession(node=self._me, sealed=sealed)))
+        return moves
+
+    def step(self, ground: Ground, now: Now) -> Moves:
+        """Bring everything forward that can be by now."""
+        moves = Moves()
+        if self._peering.alone:
+            return moves
+        self._note_leader(ground, now, moves)
+        self._muster(ground, now, moves)
+        self._take_over(ground, now, moves)
+        self._probe(ground, now, moves)
+        return moves
+
+    def _note_leader(self, ground: Ground, now: Now, moves: Moves) -> None:
+        view = self._pushed
+        waits = view.leads(now.mono_s) and view.acts_from_s > now.mono_s
+        self._acts_s = view.acts_from_s if waits else None
+        if view.leader is not None:
+            self._leaderless_s = None
+        elif self._leaderless_s is None:
+            self._leaderless_s = now.mono_s
+        if (view.leader, view.term) != ground.journal.leader:
+            changed = LeaderChanged(leader=view.leader, term=view.term, reason=view.reason)
+            moves.entries.append(changed)
+
+    def _take_over(self, ground: Ground, now: Now, moves: Moves) -> None:
+        takeover, desired = self.takeover, ground.desired
+        hands_off = desired is None or desired.cluster.mode is Mode.OBSERVE
+        takeover.follow(self._pushed, now, wanted=not hands_off)
+        if ground.observed is not None and ground.observed.pool.term > takeover.term:
+            takeover.superseded(ground.observed.pool.term)
+        if takeover.stage in (Stage.IDLE, Stage.LOST) and self._session:
+            self._session = False
+            moves.effects.append(CloseSession())
+        if takeover.stage is Stage.WAIT and self._waited(ground, now):
+            takeover.ready()
+            moves.entries.append(TookOver(term=takeover.term))
+        moves.effects += takeover.due(ground.ledger, now)
+
+    def _waited(self, ground: Ground, now: Now) -> bool:
+        observed = ground.observed
+        return (
+            ground.follows
+            and self._pushed.may_act(now.mono_s)
+            and observed is not None
+            and observed.as_of_s > max(self.takeover.since_s, self._pushed.acts_from_s)
+        )
+
+    def _muster(self, ground: Ground, now: Now, moves: Moves) -> None:
+        tree, desired = ground.tree, ground.desired
+        if tree is None or desired is None:
+            return
+        founded = ground.ledger.get("voters", FoundedVoters)
+        name = (tree.head.revision, tree.digest)
+        after: FoundedVoters | None = None
+        if founded is None:
+            after = found(desired, self._me, self._pushed, name)
+        elif self.may_act(now):
+            after = change(desired, self._me, self._pushed, founded, tree.head.revision)
+        if after is not None:
+            moves.facts.append(("voters", after))
+        roster = muster(desired, self._me, self._peering, after or founded, name)
+        if roster != self._roster:
+            self._roster = roster
+            moves.effects.append(Muster(roster=roster))
+
+    def _probe(self, ground: Ground, now: Now, moves: Moves) -> None:
+        """Ask the servers of silent peers whether they are well."""
+        for name, address in _silent(self._pushed, ground).items():
+            if now.mono_s - self._probed_s.get(name, float("-inf")) >= PROBE_EVERY_S:
+                self._probed_s[name] = now.mono_s
+                moves.effects.append(Probe(name=name, address=address, within_s=PROBE_WITHIN_S))
+
+    def notes(self, ground: Ground) -> dict[str, str]:
+        """What the heartbeats tell others of this node."""
+        notes = {"ledger": ground.ledger.digest}
+        if ground.tree is not None:
+            notes["staged"] = staged(ground.tree.head.revision, ground.tree.digest)
+        return notes
+
+
+def _silent(view: View, ground: Ground) -> Mapping[str, str]:
+    """Addresses of the servers whose peers are silent, by name."""
+    if ground.desired is None or ground.observed is None:
+        return {}
+    found: dict[str, str] = {}
+    for name, peer in view.peers.items():
+        node = ground.desired.nodes.get(name)
+        if name == view.me or node is None or node.host is None:
+            continue
+        host = ground.observed.nodes.get(node.host.uuid)
+        if peer.state in (PeerState.SUSPECT, PeerState.DEAD) and host is not None and host.address:
+            found[name] = host.address
+    return found

@@ -1,0 +1,169 @@
+"""Paging: what people are told without asking, and when it is over.
+
+An alarm is a state, not an event: it is told when it begins and when it ends, once each. Every node
+knows which alarms stand; the leader tells of them, and each node does while nobody leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+
+from membership.clock import Now
+from membership.ledger import Ledger
+from membership.view import PeerState, View
+from reconciler.actions import Blocked
+from schema.model import Desired, Frozen
+
+
+class Severity(StrEnum):
+    """As in `notify` of node.yaml, and as monitoring has them."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+
+
+RANK: Mapping[Severity, int] = {
+    Severity.OK: 0,
+    Severity.WARNING: 1,
+    Severity.UNKNOWN: 1,
+    Severity.CRITICAL: 2,
+}
+"""What is unknown is told like a warning: it may be either."""
+
+
+class Page(Frozen, frozen=True, kw_only=True):
+    """Something to tell people. `key` is the same when it begins and when it is over (severity ok)."""
+
+    key: str
+    severity: Severity
+    title: str
+    text: str
+
+
+def wanted(page: Page, least: str) -> bool:
+    """Whether a way of telling that wants `least` and worse takes this page. An end is told to whoever
+    may have been told of the beginning."""
+    return page.severity is Severity.OK or RANK[page.severity] >= RANK[Severity(least)]
+
+
+class Situation(Frozen, frozen=True, kw_only=True):
+    """What alarms are judged by. `leaderless_s`: for how long nobody has led, None where somebody does;
+    `stalled` are the rows that only a human brings forward; `source_lost` says why, "" where not."""
+
+    view: View
+    ledger: Ledger
+    desired: Desired | None
+    leaderless_s: float | None
+    stalled: tuple[Blocked, ...] = ()
+    source_lost: str = ""
+
+
+def alarms(situation: Situation, now: Now) -> dict[str, Page]:
+    """All alarms that stand at this moment, by key."""
+    found = (
+        *_holds(situation),
+        *_leadership(situation),
+        *_peers(situation.view),
+        *_rows(situation.stalled),
+        *_source(situation.source_lost),
+        *_overdue(situation, now),
+    )
+    return {page.key: page for page in found}
+
+
+def _page(key: str, severity: Severity, title: str, *text: str) -> Page:
+    return Page(key=key, severity=severity, title=title, text="\n".join(text))
+
+
+def _holds(situation: Situation) -> Iterator[Page]:
+    for hold in situation.ledger.holds:
+        yield _page(
+            f"hold/{hold.id}",
+            Severity.CRITICAL,
+            f"cxm is held: {hold.reason}",
+            f"Raised by {hold.by}. Nothing is begun until it is released.",
+            f"Look at cxm status; when all is well: cxm release {hold.id}",
+        )
+
+
+def _leadership(situation: Situation) -> Iterator[Page]:
+    view, desired = situation.view, situation.desired
+    after_s = desired.cluster.heartbeat.dead_after_s if desired is not None else 10.0
+    if situation.leaderless_s is not None and situation.leaderless_s >= after_s:
+        yield _page(
+            "no-leader",
+            Severity.CRITICAL,
+            "cxm is held: nobody leads",
+            view.reason or "No node has the agreement of enough others to act.",
+            "Nothing is begun until enough peers hear each other again. Look at cxm members.",
+        )
+    if view.health.mute:
+        yield _page(
+            f"mute/{view.me}",
+            Severity.CRITICAL,
+            f"{view.me} keeps silent: {view.health.mute}",
+            "Its heartbeats cannot be told from another's, so it takes part in nothing.",
+            f"Look at cxm members on {view.me}.",
+        )
+
+
+_BAD = {
+    PeerState.DEAD: (Severity.CRITICAL, "is silent on every channel"),
+    PeerState.BLIND: (Severity.WARNING, "is blind: its daemons are silent, its server answers"),
+}
+
+
+def _peers(view: View) -> Iterator[Page]:
+    for name, peer in view.peers.items():
+        if name == view.me:
+            continue
+        if peer.state in _BAD:
+            severity, what = _BAD[peer.state]
+            text = "Look at cxm members; a blind node needs its service VM restarted."
+            yield _page(f"peer/{name}", severity, f"node {name} {what}", text)
+        elif peer.problem:
+            title = f"node {name}: {peer.problem}"
+            yield _page(f"peer/{name}", Severity.WARNING, title, "Look at cxm members.")
+
+
+def _rows(stalled: Iterable[Blocked]) -> Iterator[Page]:
+    for row in stalled:
+        remedy = row.remedy or f"cxm why {row.object}"
+        title = f"{row.object} is stalled: {row.reason}"
+        yield _page(f"stalled/{row.object}", Severity.WARNING, title, row.message, remedy)
+
+
+def _source(lost: str) -> Iterator[Page]:
+    if lost:
+        text = "The last good revision stays in force; new commits are not seen."
+        yield _page("source", Severity.WARNING, f"Subversion is lost: {lost}", text)
+
+
+def _overdue(situation: Situation, now: Now) -> Iterator[Page]:
+    """The `until` of a drain is a reminder: the node may lie open on a bench, so it stays empty."""
+    ends = [
+        (drain.node, drain.until_epoch_s, drain.reason)
+        for drain in situation.ledger.drains().values()
+    ]
+    for node in situation.desired.nodes.values() if situation.desired is not None else ():
+        if node.maintenance is not None:
+            ends.append((node.name, node.maintenance.until_epoch_s, node.maintenance.reason))
+    for name, until_epoch_s, reason in ends:
+        if until_epoch_s is not None and until_epoch_s <= now.epoch_s:
+            title = f"maintenance of {name} is past its end"
+            text = f"{reason}\nIt stays drained until somebody ends it: cxm undrain {name}"
+            yield _page(f"maintenance/{name}", Severity.WARNING, title, text)
+
+
+def test(me: str, by: str) -> Page:
+    """What `cxm notify --test` sends."""
+    text = f"{by} asked {me} to show that this way of telling people works."
+    return _page("test", Severity.CRITICAL, f"cxm: a test from {me}", text)
+
+
+def over(key: str, title: str) -> Page:
+    """The end of an alarm."""
+    return _page(key, Severity.OK, f"over: {title}", "")

@@ -1,0 +1,194 @@
+"""`cxm node` on a real working copy, beside a scripted daemon: what is committed, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from reconciler.status import Leadership, PeerStatus
+from schema.settings import read_settings
+from tests.cli import canned
+from tests.cli.conftest import Cxm, Script
+
+SAMPLE = Path(__file__).parents[2] / "cluster-config"
+HEARD = "heartbeat: {addresses: [10.1.0.1, 10.2.0.1], disk: /dev/hb}\n"
+CODE = {"code": "cxm1-AAAAA-BBBBB", "expires_s": 600}
+STATUS = replace(
+    canned.CALM,
+    leadership=Leadership(engine="builtin", leader="xen1", term=3),
+    peers=(PeerStatus(name="xen1", state="alive"), PeerStatus(name="xen2", state="alive")),
+)
+
+
+def svn(*arguments: object) -> str:
+    done = subprocess.run(
+        ["svn", *map(str, arguments)], check=True, capture_output=True, encoding="utf-8"
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    tree = Path(shutil.copytree(SAMPLE, tmp_path / "tree"))
+    subprocess.run(["svnadmin", "create", str(tmp_path / "repository")], check=True)
+    url = f"file://{tmp_path}/repository/lyon"
+    svn("import", "-q", "-m", "the pool as it is", tree, url)
+    svn("checkout", "-q", url, tmp_path / "wc")
+    return tmp_path / "wc"
+
+
+def peer(copy: Path, *names: str) -> None:
+    """Make nodes of the tree peers, as if by hand."""
+    for name in names:
+        file = copy / "nodes" / f"{name}.yaml"
+        text = file.read_text(encoding="utf-8").replace("roles: [run]", "roles: [run, peer]")
+        heard = HEARD.replace(".1,", f".{name[-1]},").replace(".1]", f".{name[-1]}]")
+        file.write_text(text + heard, encoding="utf-8")
+    svn("commit", "-q", "-m", "peers", copy)
+    svn("update", "-q", copy)
+
+
+def builtin(config: Path) -> None:
+    more = "engine: {kind: builtin}\nclusterKeyRef: cluster-key\n"
+    config.write_text(config.read_text(encoding="utf-8") + more, encoding="utf-8")
+
+
+def add(cxm: Cxm, copy: Path, name: str, *more: object) -> Any:
+    return cxm("node", "add", name, "--wc", copy, *more)
+
+
+def test_the_only_node_makes_itself_a_peer(copy: Path, cxm: Cxm, config: Path) -> None:
+    found = add(cxm, copy, "xen1", "--address", "10.1.0.1", "--address", "10.2.0.1:9")
+    assert found.exit == 0, found.err
+    text = (copy / "nodes" / "xen1.yaml").read_text(encoding="utf-8")
+    assert "roles: [run, peer]\n" in text
+    assert "heartbeat: {addresses: [10.1.0.1, 10.2.0.1:9]}\n" in text
+    assert "xen1 becomes a peer" in svn("log", "-r", "HEAD", copy)
+    settings = read_settings(config.read_bytes()).settings
+    assert settings is not None
+    assert (settings.engine.kind, settings.cluster_key_ref) == ("builtin", "cluster-key")
+    key = config.parent / "secrets.d" / "cluster-key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert len(key.read_text(encoding="utf-8").strip()) >= 32
+    assert "cxm-heartbeatd" in found.out
+
+
+def test_a_peer_asks_another_one_in(copy: Path, cxm: Cxm, config: Path, daemon: Script) -> None:
+    builtin(config)
+    peer(copy, "xen1")
+    daemon.reply = cast("Any", CODE)
+    found = add(cxm, copy, "xen2", "--address", "10.1.0.2", "--disk", "/dev/hb")
+    assert found.exit == 0, found.err
+    assert "heartbeat: {addresses: [10.1.0.2], disk: /dev/hb}" in svn(
+        "cat", copy / "nodes/xen2.yaml"
+    )
+    assert [path for path, _ in daemon.posted] == ["/v1/invite"]
+    assert "cxm init --join 10.1.0.1:9851 --name xen2 --code cxm1-AAAAA-BBBBB" in found.out
+    # Again: a new code, no second commit.
+    head = svn("info", "--show-item", "last-changed-revision", copy, "-r", "HEAD")
+    assert add(cxm, copy, "xen2").exit == 0
+    assert svn("info", "--show-item", "last-changed-revision", copy, "-r", "HEAD") == head
+
+
+def test_who_is_no_server_becomes_a_witness(
+    copy: Path, cxm: Cxm, config: Path, daemon: Script
+) -> None:
+    builtin(config)
+    peer(copy, "xen1")
+    daemon.reply = cast("Any", CODE)
+    assert add(cxm, copy, "arbiter", "--address", "10.9.0.1").exit == 0
+    assert "roles: [witness]" in svn("cat", copy / "nodes/arbiter.yaml")
+    assert cxm("validate", copy).exit == 0
+
+
+def test_nobody_is_asked_in_by_a_node_that_is_alone(copy: Path, cxm: Cxm, config: Path) -> None:
+    assert config.exists()
+    found = add(cxm, copy, "xen2", "--address", "10.1.0.2")
+    assert found.exit == 4
+    assert "cxm node add xen1 --address" in found.err
+    assert svn("status", copy) == ""
+
+
+def test_other_changes_are_not_committed_along(copy: Path, cxm: Cxm, config: Path) -> None:
+    assert config.exists()
+    file = copy / "vms" / "web1.yaml"
+    file.write_text(file.read_text(encoding="utf-8") + "vcpus: 1\n", encoding="utf-8")
+    found = add(cxm, copy, "xen1", "--address", "10.1.0.1")
+    assert found.exit == 4
+    assert "not committed" in found.err
+
+
+def test_a_dry_run_shows_the_change_alone(copy: Path, cxm: Cxm, config: Path) -> None:
+    before = config.read_bytes()
+    found = add(cxm, copy, "xen1", "--address", "10.1.0.1", "--dry-run")
+    assert found.exit == 2
+    assert "+roles: [run, peer]" in found.out
+    assert svn("status", copy) == ""
+    assert config.read_bytes() == before
+
+
+def test_an_address_that_is_none_is_told_before_the_commit(
+    copy: Path, cxm: Cxm, config: Path
+) -> None:
+    assert config.exists()
+    found = add(cxm, copy, "xen1", "--address", "not an address")
+    assert found.exit == 3
+    assert svn("status", copy) == ""
+
+
+def test_a_peer_that_is_removed_keeps_its_server(
+    copy: Path, cxm: Cxm, config: Path, daemon: Script
+) -> None:
+    builtin(config)
+    before = svn("cat", copy / "nodes/xen2.yaml")
+    peer(copy, "xen1", "xen2")
+    daemon.statuses = [STATUS]
+    found = cxm("node", "remove", "xen2", "--wc", copy)
+    assert found.exit == 0, found.err
+    assert svn("cat", copy / "nodes/xen2.yaml") == before
+    assert "cluster key" in found.out
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        (replace(STATUS, leadership=replace(STATUS.leadership, leader="xen2")), "Leads"),
+        (replace(STATUS, peers=(PeerStatus(name="xen2", state="dead"),)), "ToRecover"),
+        (replace(STATUS, peers=()), "ToRecover"),
+    ],
+)
+def test_whom_the_cluster_needs_is_not_removed(
+    copy: Path, cxm: Cxm, config: Path, daemon: Script, status: Any, word: str
+) -> None:
+    builtin(config)
+    peer(copy, "xen1", "xen2")
+    daemon.statuses = [status]
+    found = cxm("node", "remove", "xen2", "--wc", copy, "-o", "json")
+    assert (found.exit, found.envelope["errors"][0]["code"]) == (4, word)
+    assert svn("status", copy) == ""
+
+
+def test_nobody_is_removed_while_no_daemon_says_who_leads(
+    copy: Path, cxm: Cxm, config: Path
+) -> None:
+    builtin(config)
+    peer(copy, "xen1", "xen2")
+    assert cxm("node", "remove", "xen2", "--wc", copy).exit == 1
+    assert cxm("node", "remove", "xen1", "--wc", copy).exit == 4
+    assert svn("status", copy) == ""
+
+
+def test_a_server_is_replaced_by_its_uuid_alone(copy: Path, cxm: Cxm, config: Path) -> None:
+    assert config.exists()
+    before = svn("cat", copy / "nodes/xen3.yaml")
+    new = "00000000-0000-4000-8000-000000000001"
+    assert cxm("node", "replace", "xen3", "--uuid", new, "--wc", copy).exit == 0
+    old = "e0a3a91f-2346-4c13-bc27-ed12b10877a9"
+    assert svn("cat", copy / "nodes/xen3.yaml") == before.replace(old, new)
+    assert "Cxm-Accept: uuid=node/xen3" in svn("log", "-r", "HEAD", copy)
+    assert cxm("node", "replace", "xen3", "--uuid", new, "--wc", copy).exit == 4
