@@ -22,6 +22,7 @@ from reconciler.messages import (
     Muster,
     Probe,
     Probed,
+    Refresh,
     SessionEnded,
     SessionOpened,
     SessionRevoked,
@@ -36,6 +37,7 @@ from schema.model import Desired, Mode
 
 PROBE_EVERY_S = 3.0
 PROBE_WITHIN_S = 2.0
+REFRESH_EVERY_S = 1.0
 PROBED_FOR_S = 10.0
 """So long an answer of a silent peer's server is evidence that the server is well."""
 
@@ -83,6 +85,7 @@ class Leading:
         self._probed_s: dict[str, float] = {}
         self._session = False
         self._acts_s: float | None = None
+        self._refreshed_s = float("-inf")
 
     # --- what others ask ------------------------------------------------------------------------
 
@@ -206,7 +209,16 @@ class Leading:
         if takeover.stage is Stage.WAIT and self._waited(ground, now):
             takeover.ready()
             moves.entries.append(TookOver(term=takeover.term))
+        elif takeover.stage is Stage.WAIT and self._pushed.may_act(now.mono_s):
+            moves.effects += self._look_again(now)
         moves.effects += takeover.due(ground.ledger, now)
+
+    def _look_again(self, now: Now) -> list[Effect]:
+        """Nothing but a newer observation is waited for: ask for one."""
+        if now.mono_s - self._refreshed_s < REFRESH_EVERY_S:
+            return []
+        self._refreshed_s = now.mono_s
+        return [Refresh()]
 
     def _waited(self, ground: Ground, now: Now) -> bool:
         observed = ground.observed

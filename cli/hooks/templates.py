@@ -25,5 +25,7 @@ def hook_script(name: str, cxm: PurePath, socket: PurePath) -> str:
 
 
 def this_program() -> Path:
-    """Where the `cxm` that runs now lies, for a hook that has no PATH."""
-    return Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()
+    """Where cxm lies, for a hook that has no PATH: as it was called, else beside its Python."""
+    called = Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()
+    beside = Path(sys.executable).with_name("cxm")
+    return called if called.name == "cxm" or not beside.is_file() else beside

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
@@ -19,13 +18,12 @@ PER_TURN = 32
 
 RECEIVE_BUFFER = 256 * 1024
 BIND_AGAIN_S = 3.0
-_ADDRESS_GONE = frozenset({errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENODEV})
 
 
 class Channels:
     """The sockets of this node by channel (0 is `net1`). `heard(channel, data)` for each datagram.
 
-    An address that is not there yet is tried again; one that disappears, too. Nothing here raises.
+    An address that is not there yet is tried again. Nothing here raises.
     """
 
     def __init__(self, loop: AbstractEventLoop, heard: Callable[[int, bytes], None]) -> None:
@@ -57,11 +55,10 @@ class Channels:
             return
         try:
             door.sendto(data, to)
-        except BlockingIOError:
+        except OSError:
+            # No way there, no room, or our own address is away: when it comes back, the socket works
+            # as before.
             return
-        except OSError as error:
-            if error.errno in _ADDRESS_GONE:
-                self._lost(channel, error)
 
     def close(self) -> None:
         self.bind(())
@@ -109,24 +106,12 @@ class Channels:
         for _ in range(PER_TURN):
             try:
                 data = door.recv(LARGEST)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                # What came back of an earlier send; the socket itself is as good as before.
-                if error.errno in _ADDRESS_GONE:
-                    self._lost(channel, error)
+            except OSError:
+                # Nothing more to read, or what came back of an earlier send.
                 return
             self._heard(channel, data)
             if self._sockets.get(channel) is not door:
                 return
-
-    def _lost(self, channel: int, error: OSError) -> None:
-        address = self._wanted[channel]
-        assert address is not None, "a channel without an address has no socket"
-        self._drop(channel)
-        self._tell_trouble(channel, address, str(error))
-        if self._again is None:
-            self._again = self._loop.call_later(BIND_AGAIN_S, self._bind_missing)
 
     def _drop(self, channel: int) -> None:
         door = self._sockets.pop(channel)

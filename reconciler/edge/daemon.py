@@ -80,6 +80,8 @@ class Daemon:
         self._release = release
         self._supervisor: Supervisor = supervisor()
         self._password = read_secret(config, settings.xenapi.credentials_ref)
+        key = settings.cluster_key_ref
+        self._keys = read_keys(config.parent / "secrets.d" / key) if key is not None else ()
         state_dir = Path(settings.state_dir)
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         Path(settings.run_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -148,12 +150,8 @@ class Daemon:
 
     def _peers(self) -> PeerLink:
         settings = self._settings
-        assert (
-            settings.cluster_key_ref is not None
-        )  # The settings would not have been read without.
-        keys = read_keys(self._config.parent / "secrets.d" / settings.cluster_key_ref)
         return PeerLink(
-            PeerIdentity(settings.node, settings.cluster_id, keys),
+            PeerIdentity(settings.node, settings.cluster_id, self._keys),
             (Path(settings.state_dir), Path(settings.run_dir)),
             self._source,
             settings.engine.kind,

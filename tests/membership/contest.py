@@ -199,7 +199,8 @@ class Contest:
         request = None if node.busy else node.contender.next(now_s)
         node.told = node.contender.standing(now_s)
         if node.told.leader == node.name and not self._known(node):
-            # The daemon beside it claims its term in the pool, and fails where that is no news.
+            # The daemon beside it claims its term in the pool, and withdraws where that is no news.
+            self.stand(node, node.told.term > self.highest)
             self.stand(node, True)
         if request is not None:
             node.busy = True

@@ -76,10 +76,11 @@ def test_a_leader_is_chosen_and_followed_by_candidacies(fleet: Fleet) -> None:
     assert len(set(leaders.values())) == 1
     leader = leaders["n1"]
     assert leader is not None
-    assert {view.term for view in views.values()} == {8}
+    (term,) = {view.term for view in views.values()}
+    assert term > 7
     assert [name for name, view in views.items() if view.lead_until_s > 0] == [leader]
     voted = [b.memory() for b in fleet.beaters]
-    assert [(m["term"], m["voted_for"]) for m in voted].count((8, leader)) >= 2
+    assert [(m["term"], m["voted_for"]) for m in voted].count((term, leader)) >= 2
 
 
 async def _led(fleet: Fleet, for_s: float) -> dict[str, View]:
@@ -179,7 +180,7 @@ def test_a_flood_of_rubbish_silences_nobody(fleet: Fleet) -> None:
     fleet.start()
     until(fleet.all_alive)
     first = fleet.beaters[0]
-    sent = 0
+    told, sent = len(first.events()), 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gun:
         ends_s = time.monotonic() + 3.0
         while time.monotonic() < ends_s:
@@ -191,7 +192,7 @@ def test_a_flood_of_rubbish_silences_nobody(fleet: Fleet) -> None:
                 assert fleet.all_alive()
     assert sent > 5000
     assert fleet.all_alive()
-    assert [e for e in first.events() if e.get("state") in ("suspect", "dead")] == []
+    assert [e for e in first.events()[told:] if e.get("state") in ("suspect", "dead")] == []
 
 
 def test_nothing_heavy_is_ever_imported(fleet: Fleet) -> None:
