@@ -33,26 +33,37 @@ _KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What `cxm init` was asked. Exactly one of `new_repo` and `source` is given, at the first run.
-
-    `trust` says yes to certificates that nobody has compared.
-    """
+class Pool:
+    """A server of the pool and how to log in; `trust` agrees to certificates nobody has compared."""
 
     host: str
-    folder: Path
-    state_dir: str
-    run_dir: str
-    name: str | None
-    new_repo: Path | None
-    source: str | None
-    source_user: str | None
-    source_password: Path | None
     user: str
     password_file: Path | None
     fingerprints: tuple[str, ...]
     ca_file: Path | None
     trust: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the tree lives. At the first run exactly one of `new_repo` and `url` is given."""
+
+    new_repo: Path | None
+    url: str | None
+    user: str | None
+    password_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What `cxm init HOST` was asked. `name` None: the machine's."""
+
+    pool: Pool
+    source: Source
+    folder: Path
+    name: str | None
+    state_dir: str
+    run_dir: str
 
 
 class Steps:
@@ -81,7 +92,7 @@ class Founding:
     def go(self) -> Settings:
         """All steps. Raises Failure; what was done until then stays, and the next run goes on."""
         known = self.folder.settings()
-        if known is None and (self.wish.new_repo is None) == (self.wish.source is None):
+        if known is None and (self.wish.source.new_repo is None) == (self.wish.source.url is None):
             raise click.UsageError("give one of --new-repo DIR and --source URL")
         access = self._access(known)
         observed, access = self._met(access)
@@ -101,7 +112,7 @@ class Founding:
 
     def _access(self, known: Settings | None) -> Access:
         """What an earlier run was told is not asked again."""
-        wish, password = self.wish, self.folder.read_secret(POOL)
+        wish, password = self.wish.pool, self.folder.read_secret(POOL)
         if known is not None and password is not None:
             pool = known.xenapi
             return Access(pool.addresses, pool.user, password, pool.ca_file, pool.fingerprints)
@@ -115,8 +126,8 @@ class Founding:
     def _met(self, access: Access) -> tuple[Observed, Access]:
         """The pool, and access to it by every server's certificate and address."""
         if access.ca_file is None and not access.fingerprints:
-            shown = certificates.shown_by(self.wish.host)
-            if not self._agrees(self.wish.host, certificates.spelled(shown)):
+            shown = certificates.shown_by(self.wish.pool.host)
+            if not self._agrees(self.wish.pool.host, certificates.spelled(shown)):
                 raise failure("refused", "NotTrusted", "the certificate was not agreed to")
             access = Access(access.addresses, access.user, access.password, None, (shown,))
         observed, access = compose.meet(access, self._agrees)
@@ -127,7 +138,7 @@ class Founding:
     def _agrees(self, address: str, fingerprint: str) -> bool:
         """A person compares, unless --yes says that nobody needs to."""
         self.run.note(f"{address} shows the certificate SHA-256 {fingerprint}")
-        if self.wish.trust:
+        if self.wish.pool.trust:
             return True
         if not self.run.may_ask:
             self.run.note("compare it with the server's console; then give --fingerprint or --yes")
@@ -145,7 +156,7 @@ class Founding:
     def _settings(
         self, access: Access, observed: Observed, place: repository.Place, tree_: Desired | None
     ) -> Settings:
-        host = self.wish.host
+        host = self.wish.pool.host
         servers = [(host, _pins_of(access))] if access.ca_file else self._servers(observed, access)
         text = node_yaml(
             {
@@ -173,11 +184,11 @@ class Founding:
 
     def _servers(self, observed: Observed, access: Access) -> list[tuple[str, tuple[str, ...]]]:
         """(address, pins) of every server of the pool that answers, HOST first."""
-        port = urlsplit(f"//{self.wish.host}").port
-        found: list[tuple[str, tuple[str, ...]]] = [(self.wish.host, _pins_of(access))]
+        port = urlsplit(f"//{self.wish.pool.host}").port
+        found: list[tuple[str, tuple[str, ...]]] = [(self.wish.pool.host, _pins_of(access))]
         for host in sorted(observed.nodes.values(), key=lambda host: host.name):
             address = f"{host.address}:{port}" if port else host.address
-            if not host.address or address == self.wish.host:
+            if not host.address or address == self.wish.pool.host:
                 continue
             try:
                 shown = certificates.shown_by(address)
@@ -190,37 +201,36 @@ class Founding:
         return found
 
     def _source(self, place: repository.Place) -> dict[str, str]:
-        user = self.wish.source_user
+        user = self.wish.source.user
         login = {"user": user, "credentialsRef": SUBVERSION} if user is not None else {}
         return {"url": place.url, **login}
 
     # --- the repository -----------------------------------------------------------------------
 
     def _place(self, known: Settings | None, pool: str) -> repository.Place:
-        wish = self.wish
-        login = self._login()
+        wish, login = self.wish.source, self._login()
         if wish.new_repo is not None:
             folder = wish.new_repo.absolute()
-            anew = repository.created(folder, Path(wish.run_dir) / "cxmd.sock")
+            anew = repository.created(folder, Path(self.wish.run_dir) / "cxmd.sock")
             self.steps.did(f"repository {folder}, with cxm's hooks", anew=anew)
             place = repository.Place(f"file://{folder}/{pool}", login)
         else:
-            place = repository.Place(wish.source or (known.source.url if known else ""), login)
+            place = repository.Place(wish.url or (known.source.url if known else ""), login)
         anew = place.prepare()
         self.steps.did(f"directory {place.url}", anew=anew)
         return place
 
     def _login(self) -> repository.Login:
-        wish = self.wish
-        if wish.source_user is None:
+        wish = self.wish.source
+        if wish.user is None:
             return repository.Login(may_ask=self.run.may_ask)
         password = self.folder.read_secret(SUBVERSION)
         if password is None:
-            if wish.source_password is None:
+            if wish.password_file is None:
                 raise click.UsageError("--source-user needs --source-password-file")
-            password = pool_access.password_in(wish.source_password)
+            password = pool_access.password_in(wish.password_file)
             self._secret(SUBVERSION, password)
-        return repository.Login(wish.source_user, password)
+        return repository.Login(wish.user, password)
 
     def _tree(
         self,

@@ -4,16 +4,20 @@ A fact is a small record under a key. Per key the higher (term, seq) wins; a hol
 release alone, whatever the terms say, and voters go by their epoch. So merging is commutative,
 associative and idempotent, and a copy that was lost and rebuilt can only be behind. Losing facts may
 cost time (an exception asked for again), never safety.
+
+A fact of a newer version of cxm is kept, merged and passed on as it was written, though not all of it
+is understood here: peers are upgraded one after the other, and must agree all the while.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar, get_args
 
 import msgspec
 from msgspec import field
+from msgspec.structs import replace
 
 from membership.clock import Now
 from schema.model import Frozen
@@ -21,6 +25,9 @@ from schema.model import Frozen
 SCOPES = ("intent", "drift", "rebalance", "recovery", "fencing")
 DEFAULT_SCOPES = ("intent", "drift", "rebalance")
 HOLD = "hold/"
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What would not fit elsewhere (an index, a file of another tool) is no term and no number of a fact."""
 
 
 class Value(Frozen, tag_field="fact", frozen=True, kw_only=True):
@@ -113,6 +120,12 @@ class FoundedVoters(Value, tag="voters", frozen=True, kw_only=True):
     slots: Mapping[str, int] = field(default_factory=dict)
 
 
+class Opaque(Value, tag="opaque", frozen=True, kw_only=True):
+    """What only a newer version of cxm understands; `kind` is what that one calls it."""
+
+    kind: str
+
+
 FactValue = (
     TermClaim
     | Target
@@ -124,15 +137,75 @@ FactValue = (
     | Intent
     | SealedSession
     | FoundedVoters
+    | Opaque
 )
 
+_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(FactValue))
 
-class Fact(Frozen, frozen=True, kw_only=True):
+
+class Fact(Frozen, frozen=True, kw_only=True, omit_defaults=True):
+    """`at_epoch_s` is for people. `whole` is the fact as it was written, where there is more in it than
+    this version understands, and "" for every other: `read` and `written` see to it."""
+
     key: str
-    term: int
-    seq: int
+    term: Count
+    seq: Count
     at_epoch_s: float
     value: FactValue
+    whole: str = ""
+
+
+class _Kind(Frozen, frozen=True, kw_only=True):
+    """All that is read of a value that is not known: its name."""
+
+    fact: str
+
+
+class _Envelope(Frozen, frozen=True, kw_only=True):
+    """What facts of all versions have in common."""
+
+    key: str
+    term: Count
+    seq: Count
+    at_epoch_s: float
+    value: _Kind
+
+
+_FACT: msgspec.json.Decoder[Fact] = msgspec.json.Decoder(Fact)
+_ENVELOPE: msgspec.json.Decoder[_Envelope] = msgspec.json.Decoder(_Envelope)
+
+
+def written(fact: Fact) -> bytes:
+    """The fact as JSON on one line: alike on every peer, whatever its version."""
+    return fact.whole.encode() if fact.whole else msgspec.json.encode(fact)
+
+
+def read(text: bytes) -> Fact:
+    """The fact that this JSON says. Raises msgspec.DecodeError for everything that is none."""
+    try:
+        fact = _understood(text)
+        if written(fact) == text:
+            return fact
+        return replace(fact, whole=msgspec.json.format(text, indent=-1).decode())
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"not a fact: {error}") from None
+
+
+def _understood(text: bytes) -> Fact:
+    try:
+        # A peer has no say in what is kept as `whole`.
+        return replace(_FACT.decode(text), whole="")
+    except msgspec.ValidationError:
+        known = _ENVELOPE.decode(text)
+        if known.value.fact in _KINDS:
+            raise
+    return Fact(
+        key=known.key,
+        term=known.term,
+        seq=known.seq,
+        at_epoch_s=known.at_epoch_s,
+        value=Opaque(kind=known.value.fact),
+    )
 
 
 V = TypeVar("V", bound=Value)
@@ -149,12 +222,20 @@ def _rank(fact: Fact) -> tuple[int, int, int, bytes]:
         first = 1 if isinstance(fact.value, Withdrawn) else 0
     elif isinstance(fact.value, FoundedVoters):
         first = fact.value.epoch
-    return (first, fact.term, fact.seq, msgspec.json.encode(fact))
+    return (first, fact.term, fact.seq, written(fact))
 
 
 def _stamp(fact: Fact) -> int:
     """A number that is another one for every other fact."""
-    return int.from_bytes(hashlib.sha256(msgspec.json.encode(fact)).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(written(fact)).digest()[:8], "big")
+
+
+def _hold(fact: Fact) -> Hold | None:
+    """The hold that a fact is. One that is not understood stops us like every other, until its release."""
+    if isinstance(fact.value, Opaque) and fact.key.startswith(HOLD):
+        reason = "a newer version of cxm holds, for a reason that this one cannot read"
+        return Hold(id=fact.key.removeprefix(HOLD), reason=reason, by="")
+    return fact.value if isinstance(fact.value, Hold) else None
 
 
 class Ledger(Frozen, frozen=True, kw_only=True):
@@ -191,6 +272,15 @@ class Ledger(Frozen, frozen=True, kw_only=True):
         """The stamp of each fact by its key: enough for another copy to know what this one lacks."""
         return {key: f"{_stamp(fact):016x}" for key, fact in self.facts.items()}
 
+    def lacking(self, known: Mapping[str, str]) -> tuple[str, ...]:
+        """The keys under which the copy that is described by `known` says what this one does not."""
+        ours = self.facts
+        return tuple(
+            key
+            for key, stamp in known.items()
+            if key not in ours or f"{_stamp(ours[key]):016x}" != stamp
+        )
+
     @property
     def term(self) -> int:
         """The highest term that any fact carries; 0 in an empty ledger."""
@@ -213,7 +303,8 @@ class Ledger(Frozen, frozen=True, kw_only=True):
 
     @property
     def holds(self) -> tuple[Hold, ...]:
-        return self.values(Hold)
+        found = (_hold(fact) for fact in self.facts.values())
+        return tuple(hold for hold in found if hold is not None)
 
     def freezes(self, now: Now) -> tuple[Freeze, ...]:
         """Freezes that have not expired."""

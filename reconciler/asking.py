@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from membership.clock import Now
 from membership.ledger import SCOPES, Approval, Drain, FactValue, Freeze, Hold, Withdrawn
 from membership.view import PeerState
+from reconciler.facts import Facts
 from reconciler.messages import (
     Ask,
     AskApply,
@@ -23,7 +24,6 @@ from reconciler.messages import (
     Reply,
 )
 from reconciler.records import AnyEntry, Excepted, Retried
-from reconciler.report import Facts
 from reconciler.revisions import HeadState
 from reconciler.sameness import plan_digest
 from schema.model import Desired

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from membership.clock import Now
-from membership.ledger import Fact, FactValue, Intent
+from membership.ledger import Fact, FactValue, Intent, Ledger
 from reconciler.actions import Action, Answer, CleanShutdown, DisableNode, Verb
 from reconciler.journal import LEADER_LOST, InFlight, JournalState
 from reconciler.records import Answered, AnyEntry, Foretold, Intended
@@ -34,6 +34,13 @@ def told(me: str, flight: InFlight) -> tuple[str, FactValue]:
         answer=answer,
     )
     return f"intent/{flight.subject}", intent
+
+
+def still_told(flight: InFlight, ledger: Ledger) -> bool:
+    """Whether what the ledger says of this object is still this call of ours. A leader that was away
+    may learn of an answer when its successor has long gone on."""
+    intent = ledger.get(f"intent/{flight.subject}", Intent)
+    return intent is not None and intent.txn == flight.txn
 
 
 def taken_in(facts: Iterable[Fact], journal: JournalState, me: str, now: Now) -> Iterator[AnyEntry]:

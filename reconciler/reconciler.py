@@ -21,7 +21,8 @@ from reconciler.adoption import adopt
 from reconciler.asking import decide
 from reconciler.diff import diff
 from reconciler.drift import Drift
-from reconciler.foretelling import taken_in, told
+from reconciler.facts import Facts
+from reconciler.foretelling import still_told, taken_in, told
 from reconciler.inflight import found_open, settle, timeout_s
 from reconciler.journal import JournalState
 from reconciler.leading import Ground, Leading, Moves
@@ -78,10 +79,11 @@ from reconciler.records import (
     SourceBack,
     SourceLost,
 )
-from reconciler.report import Facts, lost_source, report, stalled
+from reconciler.report import report
 from reconciler.revisions import NOTHING, HeadState, Revisions, Verdict, trusted
 from reconciler.sightings import excuses, sight
 from reconciler.status import Status
+from reconciler.verdicts import lost_source, stalled
 from reconciler.why import Why, explain
 from schema.model import VM, Desired, Node, Source
 from schema.model import Retry as RetryPolicy
@@ -311,8 +313,9 @@ class Reconciler:
         if txn not in self._journal.in_flight:
             return
         self._write(now, Answered(txn=txn, answer=answer))
-        if not self._view.alone:
-            self._share(now, *told(self._me, self._journal.in_flight[txn]))
+        flight = self._journal.in_flight[txn]
+        if not self._view.alone and still_told(flight, self._ledger):
+            self._share(now, *told(self._me, flight))
 
     def _alarm(self, now: Now) -> None:
         """Tell people what began and what is over; of what the leader tells only take note."""

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from membership.clock import Now
-from membership.ledger import Ledger
-from membership.view import View
-from reconciler.actions import Blocked, Plan
-from reconciler.adoption import adopt
-from reconciler.drift import Drift
+from reconciler.facts import Facts
 from reconciler.inflight import operations_on
-from reconciler.journal import InFlight, JournalState
+from reconciler.journal import InFlight
 from reconciler.memory import room
-from reconciler.messages import PoolLost
-from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode, ObservedVM
+from reconciler.observed import ObservedNode, ObservedVM
 from reconciler.placement import has_domain
 from reconciler.report_peers import leadership, peers
-from reconciler.revisions import DOUBTS, HeadState, Revisions, summary
+from reconciler.revisions import HeadState, summary
 from reconciler.status import (
     Condition,
     ExceptionStatus,
@@ -29,62 +23,10 @@ from reconciler.status import (
     RevisionStatus,
     SourceStatus,
     Status,
-    UnmanagedVm,
-    Verdict,
     VmStatus,
 )
-from reconciler.takeover import Stage
-from schema.model import VM, Desired, Mode, Unmanaged, VmState
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """All that a reconciler knows at one moment.
-
-    `plan` is that of the revision in force when it was made, `planned`; `proposed` is that of a head
-    that waits for approval.
-    """
-
-    me: str
-    version: str
-    cluster_id: str
-    view: View
-    ledger: Ledger
-    journal: JournalState
-    revisions: Revisions
-    observed: Observed | None
-    lost: PoolLost | None
-    drift: Drift | None
-    plan: Plan
-    planned: int | None
-    proposed: Plan | None
-    proof_s: float | None
-    looks: int
-    answered_s: float | None
-    failures: int
-    stage: Stage = Stage.IDLE
-
-    @property
-    def desired(self) -> Desired | None:
-        """The tree in force."""
-        target = self.revisions.target
-        return target.desired if target is not None else None
-
-    @property
-    def subjects(self) -> Mapping[str, str]:
-        """XenAPI's uuid of each object of the tree, by its name for people."""
-        if self.desired is None or self.observed is None:
-            return {}
-        adoption = self.drift.adoption if self.drift is not None else None
-        adoption = adoption or adopt(self.desired, self.observed)
-        names = {f"vm/{vm.name}": real.uuid for vm, real in adoption.vms}
-        names.update({f"node/{node.name}": host.uuid for node, host in adoption.nodes})
-        return names
-
-    def stale(self, now: Now) -> bool:
-        """Whether nothing may be decided from what was observed last."""
-        return self.observed is None or self.observed.age_s(now.mono_s) > STALE_AFTER_S
-
+from reconciler.verdicts import armed, condition_of, stalled, unmanaged, verdict_of
+from schema.model import VM, Desired, Mode, VmState
 
 Health = tuple[Condition, str, str]
 """Condition, reason and message of one object."""
@@ -93,9 +35,9 @@ Health = tuple[Condition, str, str]
 def report(facts: Facts, now: Now) -> Status:
     """What this daemon tells at this moment."""
     desired = facts.desired
-    verdict = _verdict(facts, now)
+    verdict = verdict_of(facts, now)
     rows = _by_object(facts)
-    condition, reason, message = _condition(facts, verdict, now)
+    condition, reason, message = condition_of(facts, verdict, now)
     cluster = desired.cluster if desired is not None else None
     return Status(
         cluster=cluster.name if cluster is not None else None,
@@ -111,7 +53,7 @@ def report(facts: Facts, now: Now) -> Status:
         term=facts.view.term,
         leadership=leadership(facts.view, facts.stage, now),
         peers=peers(facts.view),
-        armed=_armed(facts),
+        armed=armed(facts),
         observation=_observation(facts, now),
         revision=_revision(facts),
         source=_source(facts, now),
@@ -122,7 +64,7 @@ def report(facts: Facts, now: Now) -> Status:
         proposed=facts.proposed,
         in_flight=tuple(_flights(facts, now)),
         exceptions=tuple(_exceptions(facts, now)),
-        unmanaged=tuple(_unmanaged(facts)),
+        unmanaged=tuple(unmanaged(facts)),
         copies=_copies(facts),
         converged_age_s=_since(facts.proof_s, now),
         sequence=facts.journal.last_seq,
@@ -131,146 +73,6 @@ def report(facts: Facts, now: Now) -> Status:
 
 def _since(moment_s: float | None, now: Now) -> float | None:
     return None if moment_s is None else max(0.0, now.mono_s - moment_s)
-
-
-# --- the verdict -------------------------------------------------------------------------------------
-
-
-def _verdict(facts: Facts, now: Now) -> Verdict:
-    """Not to know comes first, then a head that is refused, then what differs."""
-    if facts.desired is None and facts.proposed is not None and not facts.stale(now):
-        return Verdict.DIFFERS
-    if facts.stale(now) or facts.desired is None:
-        rejected = facts.revisions.state is HeadState.REJECTED
-        return Verdict.INVALID if rejected and not facts.stale(now) else Verdict.UNKNOWN
-    if facts.revisions.state is HeadState.REJECTED:
-        return Verdict.INVALID
-    if facts.drift is None:
-        return Verdict.UNKNOWN
-    if not facts.plan.empty or facts.journal.in_flight or _behind(facts):
-        return Verdict.DIFFERS
-    if facts.observed is None or not facts.observed.complete:
-        return Verdict.UNKNOWN
-    # Nothing differs in what was seen; a revision just put in force still wants a newer look.
-    return Verdict.CONVERGED if facts.journal.in_sync else Verdict.DIFFERS
-
-
-def _behind(facts: Facts) -> bool:
-    """Whether a revision is known that the plan is not of: in force by now, being fetched, or gated."""
-    revisions = facts.revisions
-    in_force = revisions.target.head.revision if revisions.target is not None else None
-    if facts.planned is not None and facts.planned != in_force:
-        return True
-    waiting = revisions.state in (
-        HeadState.FETCHING,
-        HeadState.NONE,
-        HeadState.STAGED,
-        HeadState.GATED,
-    )
-    return waiting and revisions.head is not None and revisions.head.revision != in_force
-
-
-def _condition(facts: Facts, verdict: Verdict, now: Now) -> tuple[Condition, str, str]:
-    if verdict is Verdict.UNKNOWN:
-        return _why_unknown(facts)
-    if facts.revisions.state is HeadState.REJECTED:
-        return Condition.DEGRADED, facts.revisions.reason, facts.revisions.message
-    hold = next(iter(facts.ledger.holds), None)
-    if hold is not None:
-        return Condition.STALLED, "Held", hold.reason
-    if facts.view.leader is None:
-        return Condition.STALLED, "NoLeader", facts.view.reason or "nobody leads: nothing is begun"
-    aside = _aside(facts)
-    if aside is not None:
-        return aside
-    stuck = next(iter(stalled(facts)), None)
-    if stuck is not None:
-        return Condition.STALLED, stuck.reason, f"{stuck.object}: {stuck.message}"
-    lost = facts.journal.source_lost
-    if lost is not None and lost_source(facts, now):
-        return Condition.DEGRADED, lost.reason, lost.message
-    if facts.plan.blocked:
-        first = facts.plan.blocked[0]
-        return Condition.DEGRADED, first.reason, f"{first.object}: {first.message}"
-    if facts.revisions.state is HeadState.GATED and facts.plan.empty:
-        head = facts.revisions.head
-        message = f"r{head.revision} waits for cxm apply" if head is not None else ""
-        return Condition.READY, "Gated", message
-    if verdict is Verdict.DIFFERS:
-        return Condition.PROGRESSING, "Converging", ""
-    strangers = [vm.name for vm in _unmanaged(facts)] if _alarms(facts) else []
-    if strangers:
-        return Condition.DEGRADED, "UnmanagedVms", f"in no file of the tree: {', '.join(strangers)}"
-    return Condition.READY, "", ""
-
-
-def _alarms(facts: Facts) -> bool:
-    return facts.desired is not None and facts.desired.cluster.unmanaged is Unmanaged.ALARM
-
-
-def _overdue(facts: Facts, now: Now) -> bool:
-    """Running on the last good revision is legal for ever, but worth a word after `staleAfter`."""
-    desired = facts.desired
-    if desired is None or facts.answered_s is None:
-        return True
-    return now.mono_s - facts.answered_s > desired.cluster.source.stale_after_s
-
-
-def _why_unknown(facts: Facts) -> tuple[Condition, str, str]:
-    if facts.lost is not None:
-        return Condition.UNKNOWN, facts.lost.reason, facts.lost.message
-    if facts.desired is None:
-        lost = facts.journal.source_lost
-        if lost is not None:
-            return Condition.UNKNOWN, lost.reason, lost.message
-        return Condition.UNKNOWN, "NoTarget", "no revision is in force yet"
-    if facts.observed is None:
-        return Condition.UNKNOWN, "NotObserved", "the pool has not been observed yet"
-    if not facts.observed.complete:
-        missing = ", ".join(facts.observed.missing)
-        return Condition.UNKNOWN, "Incomplete", f"not heard: {missing}"
-    return Condition.UNKNOWN, "Stale", "the last observation is too old to decide anything from"
-
-
-def lost_source(facts: Facts, now: Now) -> str:
-    """Why Subversion is lost in a way that people must know of; "" where it is not."""
-    lost = facts.journal.source_lost
-    if lost is None or not (lost.reason in DOUBTS or _overdue(facts, now)):
-        return ""
-    return f"{lost.reason}: {lost.message}"
-
-
-def _aside(facts: Facts) -> tuple[Condition, str, str] | None:
-    """States of the pool in which cxm keeps its hands off everything."""
-    pool = facts.observed.pool if facts.observed is not None else None
-    if pool is not None and pool.ha_enabled:
-        return Condition.DEGRADED, "PoolHa", "the pool's own HA is on: cxm only observes"
-    if pool is not None and pool.rolling_upgrade:
-        return Condition.DEGRADED, "RollingUpgrade", "a rolling upgrade is on: cxm only observes"
-    return None
-
-
-def stalled(facts: Facts) -> list[Blocked]:
-    """The rows that only a human brings forward."""
-    stuck = {uuid for uuid, backoff in facts.journal.backoff.items() if backoff.stalled}
-    subjects = facts.subjects if stuck else {}
-    return [
-        row
-        for row in facts.plan.blocked
-        if row.reason == "Contended" or subjects.get(row.object) in stuck
-    ]
-
-
-def _armed(facts: Facts) -> tuple[str, ...]:
-    """Which kinds of action would be carried out by themselves if there were cause now."""
-    desired = facts.desired
-    if desired is None or facts.ledger.holds or _aside(facts) is not None:
-        return ()
-    if facts.view.leader is None:
-        return ()
-    if desired.cluster.mode is Mode.AUTO:
-        return ("intent", "drift")
-    return ("drift",) if desired.cluster.mode is Mode.GATED else ()
 
 
 # --- parts -----------------------------------------------------------------------------------------
@@ -481,21 +283,6 @@ def _exceptions(facts: Facts, now: Now) -> Iterator[ExceptionStatus]:
 
 def _left(until_epoch_s: float | None, now: Now) -> float | None:
     return None if until_epoch_s is None else round(max(0.0, until_epoch_s - now.epoch_s), 1)
-
-
-def _unmanaged(facts: Facts) -> Iterator[UnmanagedVm]:
-    desired, drift, observed = facts.desired, facts.drift, facts.observed
-    if desired is None or drift is None or observed is None:
-        return
-    if desired.cluster.unmanaged is Unmanaged.IGNORE:
-        return
-    known = {real.uuid for _, real in drift.adoption.vms}
-    known.update(vm.match.uuid for vm in desired.vms.values() if vm.match.uuid is not None)
-    for uuid in sorted(observed.vms):
-        vm = observed.vms[uuid]
-        if uuid not in known:
-            node = drift.adoption.node_name(vm.node) if vm.node is not None else None
-            yield UnmanagedVm(name=vm.name, uuid=uuid, node=node, power=vm.power.value.lower())
 
 
 def _copies(facts: Facts) -> dict[str, int]:

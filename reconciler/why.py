@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from membership.clock import Now
 from reconciler.actions import Action, Blocked, Rejection, Told
+from reconciler.facts import Facts
 from reconciler.memory import need_after
 from reconciler.messages import Authorship
 from reconciler.observed import ObservedVM
 from reconciler.placement import Board, Wanted
-from reconciler.report import Facts
 from schema.model import VM, Frozen, Identified
 
 

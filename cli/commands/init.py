@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +13,9 @@ from cli.envelope import Finding
 from cli.node_folder import NodeFolder
 from cli.options import cxm_command, invocation
 from cli.render.text import line
+
+if TYPE_CHECKING:
+    from cli.founding import Steps
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -69,34 +74,20 @@ def command(
     from cli import founding  # noqa: PLC0415 - loads the XenAPI client
 
     steps = founding.Steps(run)
-    place = NodeFolder(folder)
     if peer is not None:
         from cli import joining  # noqa: PLC0415 - loads TLS and HTTP
 
         own = joining.Own(name=name, state_dir=state_dir, run_dir=run_dir)
-        joining.join(steps, place, peer, joining.code_of(run, code), own)
-    else:
-        assert host is not None
-        wish = founding.Wish(
-            host=host,
-            folder=folder,
-            state_dir=state_dir,
-            run_dir=run_dir,
-            name=name,
-            new_repo=new_repo,
-            source=source,
-            source_user=source_user,
-            source_password=source_password,
-            user=user,
-            password_file=password_file,
-            fingerprints=fingerprints,
-            ca_file=ca_file,
-            trust=trust,
-        )
-        founding.Founding(run, wish, steps).go()
-    programs = founding.ALONE if peer is None else founding.AMONG_PEERS
-    commands = founding.starting(place, programs)
+        joining.join(steps, NodeFolder(folder), peer, joining.code_of(run, code), own)
+        return _ready(steps, founding.starting(NodeFolder(folder), founding.AMONG_PEERS))
+    pool = founding.Pool(host or "", user, password_file, fingerprints, ca_file, trust)
+    source_ = founding.Source(new_repo, source, source_user, source_password)
+    wish = founding.Wish(pool, source_, folder, name, state_dir, run_dir)
+    founding.Founding(run, wish, steps).go()
+    return _ready(steps, founding.starting(NodeFolder(folder), founding.ALONE))
+
+
+def _ready(steps: Steps, commands: Sequence[str]) -> Finding:
+    """Nothing is started here: a person has seen the steps first."""
     rows = [line(), line("Now start:"), *(line(f"  {row}") for row in commands)]
-    rows += [line(f"  CXM_CONFIG={place.config} cxm status")]
-    data = {"steps": steps.taken, "config": str(place.config), "start": commands}
-    return Finding("converged", data, rows)
+    return Finding("converged", {"steps": steps.taken, "start": list(commands)}, rows)

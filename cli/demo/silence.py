@@ -42,44 +42,55 @@ def _into_the_tree(node: DemoNode) -> str:
 
 def leader_falls_silent(stage: Stage, typist: Typist) -> None:
     """Both daemons of the leader are frozen; another one leads; nobody acts twice."""
-    typist.tell("The peers, as two of them see it, and who of them leads.")
-    for node in stage.peers[:2]:
-        typist.type(f"cxm --config $NODES/{node.name}/node.yaml members")
+    typist.tell("The peers, as two of them see them, and who of them leads.")
+    first, second = stage.peers[:2]
+    typist.type(f"cxm --config {_settings(first)} members")
+    typist.type(f"cxm --config {_settings(second)} members")
     typist.type("cxm leader")
-    old = _leader(typist, stage.peers[0])
+    old = _leader(typist, first)
     silent = next(node for node in stage.peers if node.name == old)
-    witness = next(node for node in stage.peers if node.name != old)
+    other = next(node for node in stage.peers if node.name != old)
     pids = f"{silent.pids['heartbeatd']} {silent.pids['cxmd']}"
-    typist.tell(f"{old} freezes: its daemons neither speak nor act. Its server runs on.")
+    typist.tell(f"{old} freezes: its daemons neither speak nor act. Its VMs run on.")
     typist.type(f"kill -STOP {pids}")
 
     def another_leads() -> bool:
-        return _leader(typist, witness) not in (None, old)
+        return _leader(typist, other) not in (None, old)
 
     _await(another_leads, _ANOTHER_LEADS_WITHIN_S, f"nobody leads in the place of {old}")
-    typist.type(f"cxm --config $NODES/{witness.name}/node.yaml leader")
-    typist.type(f"cxm --config $NODES/{witness.name}/node.yaml members", expect=2)
+    typist.type(f"cxm --config {_settings(other)} leader")
+    typist.type(f"cxm --config {_settings(other)} members", expect=2)
     typist.tell(f"{old} wakes up, sees that another one leads, and follows.")
     typist.type(f"kill -CONT {pids}")
 
     def all_alive() -> bool:
-        peers = _members(typist, witness)
-        return len(peers) == len(stage.peers) and all(row["state"] == "alive" for row in peers)
+        return _states(typist, other) == dict.fromkeys(_names(stage), "alive")
 
     _await(all_alive, _ALL_ALIVE_WITHIN_S, "not all of the peers are alive again")
-    typist.type(f"cxm --config $NODES/{witness.name}/node.yaml members")
+    typist.type(f"cxm --config {_settings(other)} members")
+
+
+def _settings(node: DemoNode) -> str:
+    """As one would type it after `. D/env`."""
+    return f"$NODES/{node.name}/node.yaml"
+
+
+def _names(stage: Stage) -> list[str]:
+    return [node.name for node in stage.peers]
 
 
 def _leader(typist: Typist, asked: DemoNode) -> str | None:
     """The name of whom `asked` takes for the leader."""
-    data = typist.ask("cxm", "--config", str(asked.config), "leader", "-o", "json")
-    leader: str | None = data.get("leader")
+    leader: str | None = _status(typist, asked)["leadership"]["leader"]
     return leader
 
 
-def _members(typist: Typist, asked: DemoNode) -> list[dict[str, Any]]:
-    data = typist.ask("cxm", "--config", str(asked.config), "members", "-o", "json")
-    return list(data.get("peers", ()))
+def _states(typist: Typist, asked: DemoNode) -> dict[str, str]:
+    return {peer["name"]: peer["state"] for peer in _status(typist, asked)["peers"]}
+
+
+def _status(typist: Typist, asked: DemoNode) -> Any:
+    return typist.ask("cxm", "--config", str(asked.config), "status", "-o", "json")
 
 
 def _await(ready: Callable[[], bool], within_s: float, otherwise: str) -> None:

@@ -42,7 +42,7 @@ def object_of(entry: r.AnyEntry) -> str:
 
 def minor(entry: r.AnyEntry) -> bool:
     """True for what only a close look needs: what was remembered, and returns of calls."""
-    return isinstance(entry, r.Sighted | r.Answered)
+    return isinstance(entry, r.Sighted | r.Answered | r.Foretold)
 
 
 def _started(entry: r.DaemonStarted) -> Told:
@@ -53,7 +53,8 @@ def _intended(entry: r.Intended) -> Told:
     action = entry.action
     call = type(action.call).__struct_config__.tag if action.call is not None else ""
     words = f"{action.verb} ({action.cause}, {action.reason}): {call}"
-    text = f"{words}  {action.message}" if action.message else words
+    by = f", by {entry.by}" if entry.by else ""
+    text = f"{words}  {action.message}{by}" if action.message else words + by
     return Told(SIGNS[action.verb], action.object, text)
 
 
@@ -133,6 +134,33 @@ def _excepted(entry: r.Excepted) -> Told:
     return Told(_NO_SIGN, entry.object, entry.message)
 
 
+def _found_open(entry: r.FoundOpen) -> Told:
+    return Told(UNKNOWN_SIGN, f"host {entry.node}", "found open again, not by cxm")
+
+
+def _foretold(entry: r.Foretold) -> Told:
+    return Told(_NO_SIGN, "", f"the leader's call {entry.txn} is taken note of")
+
+
+def _leader_changed(entry: r.LeaderChanged) -> Told:
+    if entry.leader is None:
+        why = f": {entry.reason}" if entry.reason else ""
+        return Told(UNKNOWN_SIGN, "", f"nobody leads{why}")
+    return Told(_NO_SIGN, "", f"{entry.leader} leads in term {entry.term}")
+
+
+def _took_over(entry: r.TookOver) -> Told:
+    return Told(_GOOD, "", f"this node acts, in term {entry.term}")
+
+
+def _paged(entry: r.Paged) -> Told:
+    return Told(FAULT_SIGN, "", f"alarm ({entry.severity}): {entry.title}")
+
+
+def _page_ended(entry: r.PageEnded) -> Told:
+    return Told(_GOOD, "", f"alarm over: {entry.key}")
+
+
 def _both(reason: str, message: str) -> str:
     return f"{reason}: {message}" if message else reason
 
@@ -159,4 +187,10 @@ _TELLERS: dict[type[r.Entry], Callable[[Any], Told]] = {
     r.Cleared: _cleared,
     r.Retried: _retried,
     r.Excepted: _excepted,
+    r.FoundOpen: _found_open,
+    r.Foretold: _foretold,
+    r.LeaderChanged: _leader_changed,
+    r.TookOver: _took_over,
+    r.Paged: _paged,
+    r.PageEnded: _page_ended,
 }

@@ -15,13 +15,12 @@ from membership.edge.node_settings import NodeSettings
 from membership.edge.stored import MemoryFile
 from membership.edge.told import tell_changes
 from membership.edge.udp import Channels
-from membership.heart import (
+from membership.events import (
     Effect,
     Event,
     Granted,
     HandOver,
     Heard,
-    Heart,
     KeysChanged,
     Leaving,
     Machine,
@@ -34,6 +33,7 @@ from membership.heart import (
     Tick,
     WriteSlot,
 )
+from membership.heart import Heart
 from membership.roster import Roster
 from membership.view import Standing, View, unknown
 
@@ -76,13 +76,14 @@ class Beating:
         self._timer: TimerHandle | None = None
         self._armed_s: float | None = None
         self._told: View | None = None
+        self._half_way = False
 
     # --- what comes in --------------------------------------------------------------------------
 
     def follow(self, roster: Roster) -> None:
         """Work by this roster from now on; the first one starts the heart."""
         before, self._roster = self._roster, roster
-        self._names.forget()
+        self._names.keep({host for member in roster.members for host, _ in member.addresses})
         self._bind()
         self._mount(roster.disk)
         self._use_engine(before, roster)
@@ -100,9 +101,9 @@ class Beating:
 
     def handle(self, event: Event) -> None:
         """Before there is a roster nothing is known to any purpose: the event is dropped."""
-        if self._heart is not None:
-            self._perform(self._heart.handle(event, clock.now()))
-            self._arm(self._heart)
+        heart = self._heart
+        if heart is not None:
+            self._step(heart, lambda: heart.handle(event, clock.now()))
 
     def hand_over(self, to: str | None) -> None:
         """Step down, for the sake of `to` where it is given."""
@@ -150,8 +151,17 @@ class Beating:
             # Spreads candidacies; nothing secret hangs on it.
             random=Random(int.from_bytes(os.urandom(8), "big")),  # noqa: S311
         )
-        self._perform(self._heart.start(clock.now()))
-        self._arm(self._heart)
+        heart = self._heart
+        self._step(heart, lambda: heart.start(clock.now()))
+
+    def _step(self, heart: Heart, step: Callable[[], Sequence[Effect]]) -> None:
+        """After a step that failed no other one is made, though the loop may still turn."""
+        if self._half_way:
+            return
+        self._half_way = True
+        self._perform(step())
+        self._arm(heart)
+        self._half_way = False
 
     def _heard(self, channel: int, data: bytes) -> None:
         self.handle(Heard(channel=channel, data=data))

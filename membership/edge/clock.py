@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from membership.heart import Instant
+from membership.events import Instant
 
 
 def boot_s() -> float:

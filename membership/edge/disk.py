@@ -16,7 +16,7 @@ from typing import Protocol
 
 from membership.edge.clock import boot_s
 from membership.edge.slot_file import SlotFile, TooSmall
-from membership.heart import DiskFailed, SlotsRead
+from membership.events import DiskFailed, SlotsRead
 from schema.model import Frozen
 
 Answer = SlotsRead | DiskFailed

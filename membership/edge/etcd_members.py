@@ -103,6 +103,11 @@ class Members:
 
         What was asked may then have been carried out all the same, or may be yet.
         """
+        if not self._access.endpoints:
+            self.troubles["endpoints"] = (
+                "none in node.yaml; set engine: {kind: etcd, endpoints: ...}"
+            )
+            return None
         body = msgspec.json.encode(question)
         until_s = self._clock() + self._within_s
         # Once more than there are members: a connection that idled may be gone without a word.

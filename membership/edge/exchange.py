@@ -1,22 +1,24 @@
-"""Exchange: what this node knows reaches the others, and theirs comes here. The asking end of the channel.
+"""Exchange: what this node knows reaches the others, and theirs comes here.
 
 A fact that is shared is sent at once to every peer that can be reached. What a peer missed it gets
-when heartbeats show that the two ledgers differ. Nothing here raises for what a peer or a network does.
+when heartbeats show that the two ledgers differ. Nothing here raises for what a peer or a network
+does; what goes wrong with our own ledger is the host's, and is never taken for a peer's fault.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from enum import IntEnum
+from pathlib import Path
 
-import aiohttp
 import msgspec
 
-from membership.edge.identity import Identity, tls_name
-from membership.edge.peer_server import Host, Known, Told, readable
+from membership.edge.identity import Identity
+from membership.edge.peer_client import PeerClient
+from membership.edge.peer_server import Host
+from membership.edge.peer_wire import Known, Told, batches, decoded
 from membership.ledger import Fact
 from membership.roster import Roster
 from membership.view import PeerState, View
@@ -26,177 +28,168 @@ SHARE_S = 2.0
 
 EXCHANGE_S = 10.0
 AGAIN_S = 1.0
-LARGEST_TREE = 256 * 1024 * 1024
 
-FAILURES = (OSError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError)
+MOST_ROUNDS = 100
+"""Two ledgers that are not the same after so many are told of, and tried again later."""
 
 _log = logging.getLogger("cxm.peers")
 _REACHED = (PeerState.ALIVE, PeerState.SUSPECT)
+
+
+class Met(IntEnum):
+    """How far an exchange came: not at all, all that the peer knew is here, or both know the same."""
+
+    NOT = 0
+    HEARD = 1
+    EQUAL = 2
 
 
 class Exchange:
     """Keeps our ledger and those of the peers the same. To be made while the event loop runs."""
 
     def __init__(self, identity: Identity, host: Host) -> None:
-        self._identity = identity
         self._host = host
-        self._doors: dict[str, tuple[str, int]] = {}
+        self._client = PeerClient(identity)
         self._view: View | None = None
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=identity.client, keepalive_timeout=60.0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        self._busy: dict[str, asyncio.Task[bool]] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
         self._tried_s: dict[str, float] = {}
+        self._running: set[asyncio.Task[Met]] = set()
 
     def follow(self, roster: Roster) -> None:
         """Whom there is to talk to."""
-        self._doors = {
-            member.name: member.peer
-            for member in roster.members
-            if member.peer is not None and member.name != roster.me
-        }
+        self._client.follow(roster)
 
     def saw(self, view: View) -> None:
-        """Heartbeats tell whose ledger is not like ours: get what we lack."""
+        """Heartbeats tell whose ledger is not like ours: get what we lack, give what they lack."""
         self._view = view
         ours = self._host.ledger.digest
         now_s = asyncio.get_running_loop().time()
-        for name, peer in view.peers.items():
-            theirs = peer.notes.get("ledger", ours)
+        for name in self._client.names:
+            peer = view.peers.get(name)
+            theirs = peer.notes.get("ledger", ours) if peer is not None else ours
             lately = now_s - self._tried_s.get(name, float("-inf")) < AGAIN_S
-            if name in self._doors and theirs != ours and not lately:
+            if theirs != ours and not lately and not self._turn(name).locked():
                 self._tried_s[name] = now_s
                 self._begin(name)
 
-    def _begin(self, name: str) -> asyncio.Task[bool]:
-        running = self._busy.get(name)
-        if running is None or running.done():
-            running = asyncio.create_task(self.equal(name))
-            self._busy[name] = running
-        return running
+    def _turn(self, name: str) -> asyncio.Lock:
+        return self._turns.setdefault(name, asyncio.Lock())
+
+    def _begin(self, name: str) -> asyncio.Task[Met]:
+        task = asyncio.create_task(self._met(name))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
     @property
     def reached(self) -> tuple[str, ...]:
         """The peers that can be expected to answer."""
         peers = self._view.peers if self._view is not None else {}
         return tuple(
-            name for name in self._doors if name in peers and peers[name].state in _REACHED
+            name for name in self._client.names if name in peers and peers[name].state in _REACHED
         )
 
     async def share(self, facts: Sequence[Fact]) -> Mapping[str, bool]:
         """Who of the reachable peers has made these facts durable."""
-        told = Told(facts=tuple(msgspec.Raw(msgspec.json.encode(fact)) for fact in facts))
-        body = msgspec.json.encode(told)
         names = self.reached
-        answers = await asyncio.gather(*(self._told(name, body) for name in names))
+        bodies = [msgspec.json.encode(Told(facts=batch)) for batch in batches(facts)]
+        answers = await asyncio.gather(*(self._told(name, bodies) for name in names))
         return dict(zip(names, answers, strict=True))
 
-    async def _told(self, name: str, body: bytes) -> bool:
+    async def _told(self, name: str, bodies: Sequence[bytes]) -> bool:
         try:
-            status, _ = await self._post(name, "/v1/facts", body, SHARE_S)
-        except FAILURES as error:
+            async with asyncio.timeout(SHARE_S):
+                for body in bodies:
+                    await self._give(name, body, SHARE_S)
+        except (OSError, msgspec.DecodeError) as error:
             _log.info("%s did not acknowledge: %s", name, error)
             return False
-        return status == 200
+        return True
 
     async def gather(self, within_s: float) -> tuple[str, ...]:
-        """What all reachable peers know is in our ledger; the peers that answered."""
+        """What all reachable peers know by now is in our ledger; the peers of whom it is."""
         waiting = {name: self._begin(name) for name in self.reached}
-        if waiting:
-            await asyncio.wait(waiting.values(), timeout=within_s)
-        return tuple(name for name, task in waiting.items() if task.done() and task.result())
+        if not waiting:
+            return ()
+        done, late = await asyncio.wait(waiting.values(), timeout=within_s)
+        for task in late:
+            task.cancel()
+        return tuple(
+            name for name, task in waiting.items() if task in done and task.result() >= Met.HEARD
+        )
 
     async def equal(self, name: str) -> bool:
         """Make the peer's ledger and ours the same; False where that did not come about."""
-        known = Known(known=self._host.ledger.described())
-        try:
-            status, body = await self._post(
-                name, "/v1/exchange", msgspec.json.encode(known), EXCHANGE_S
-            )
-            if status != 200:
-                return False
-            told = msgspec.json.decode(body, type=Told)
-            facts = readable(told.facts)
-            self._host.take(facts)
-            if told.digest == self._host.ledger.digest:
-                return True
-            return await self._give(name, known, facts)
-        except FAILURES as error:
-            _log.info("no exchange with %s: %s", name, error)
-            return False
+        return await self._met(name) is Met.EQUAL
 
-    async def _give(self, name: str, known: Known, theirs: Sequence[Fact]) -> bool:
-        """What the peer lacks is what it did not tell, or told in an older form."""
-        told = {fact.key for fact in theirs}
-        mine = self._host.ledger.facts
-        news = [fact for key, fact in mine.items() if key not in told or fact not in theirs]
-        del known
-        body = msgspec.json.encode(
-            Told(facts=tuple(msgspec.Raw(msgspec.json.encode(fact)) for fact in news))
-        )
-        status, answer = await self._post(name, "/v1/facts", body, EXCHANGE_S)
+    async def _met(self, name: str) -> Met:
+        """One exchange with a peer at a time: the next begins with what is known by then."""
+        met = Met.NOT
+        async with self._turn(name):
+            for _ in range(MOST_ROUNDS):
+                before = self._host.ledger.digest
+                told = await self._asked(name)
+                if told is None:
+                    return met
+                ours, theirs = self._host.ledger.digest, told.digest
+                if not told.left:
+                    met = Met.HEARD
+                    theirs = await self._gave(name, told) if ours != theirs else theirs
+                    ours = self._host.ledger.digest
+                    if ours == theirs:
+                        return Met.EQUAL
+                if (ours, theirs) == (before, told.digest):
+                    return met
+        return met
+
+    async def _asked(self, name: str) -> Told | None:
+        """What the peer has told, and we have taken; None where nothing came that can be understood."""
+        known = msgspec.json.encode(Known(known=self._host.ledger.described()))
+        try:
+            status, body = await self._client.post(name, "/v1/exchange", known, EXCHANGE_S)
+            if status != 200:
+                raise ConnectionError(f"{name} answers with {status}")
+            told = decoded(body, Told)
+            facts = told.read()
+        except (OSError, msgspec.DecodeError) as error:
+            _log.info("no exchange with %s: %s", name, error)
+            return None
+        if facts:
+            self._host.take(facts)
+        return told
+
+    async def _gave(self, name: str, told: Told) -> str:
+        """The peer's digest after it was given what it lacks."""
+        facts = self._host.ledger.facts
+        news = [facts[key] for key in told.lacking if key in facts]
+        digest = told.digest
+        try:
+            for batch in batches(news):
+                body = msgspec.json.encode(Told(facts=batch))
+                digest = await self._give(name, body, EXCHANGE_S)
+        except (OSError, msgspec.DecodeError) as error:
+            _log.info("%s does not take what it lacks: %s", name, error)
+        return digest
+
+    async def _give(self, name: str, body: bytes, timeout_s: float) -> str:
+        """The peer's digest once it has made these facts durable. Raises OSError, DecodeError."""
+        status, answer = await self._client.post(name, "/v1/facts", body, timeout_s)
         if status != 200:
-            return False
-        return msgspec.json.decode(answer, type=Told).digest == self._host.ledger.digest
+            raise ConnectionError(f"{name} answers with {status}")
+        return decoded(answer, Told).digest
 
     async def ask(self, name: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         """Bring a person's request to a peer. Raises OSError where no answer comes."""
-        try:
-            return await self._post(name, "/v1/ask", body, timeout_s)
-        except FAILURES as error:
-            raise ConnectionError(f"{name}: {error or type(error).__name__}") from error
+        return await self._client.post(name, "/v1/ask", body, timeout_s)
 
     async def fetch_tree(
         self, name: str, revision: int, digest: str, into: Path, timeout_s: float
     ) -> None:
         """Write the files of a revision, as the peer has them, below `into`. Raises OSError."""
-        path = f"/v1/tree/{revision}/{digest}"
-        try:
-            async with self._session.get(
-                self._url(name, path),
-                server_hostname=tls_name(name, self._identity.cluster_id),
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
-            ) as answer:
-                if answer.status != 200:
-                    raise ConnectionError(f"{name} does not have r{revision}")
-                body = await answer.content.read(LARGEST_TREE)
-                files = msgspec.msgpack.decode(body, type=dict[str, bytes])
-        except FAILURES as error:
-            raise ConnectionError(f"{name}: {error or type(error).__name__}") from error
-        await asyncio.to_thread(_write, into, files)
+        await self._client.fetch_tree(name, revision, digest, into, timeout_s)
 
     async def close(self) -> None:
-        for task in self._busy.values():
+        for task in tuple(self._running):
             task.cancel()
-        await self._session.close()
-
-    async def _post(self, name: str, path: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
-        async with self._session.post(
-            self._url(name, path),
-            data=body,
-            server_hostname=tls_name(name, self._identity.cluster_id),
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-        ) as answer:
-            return answer.status, await answer.read()
-
-    def _url(self, name: str, path: str) -> str:
-        door = self._doors.get(name)
-        if door is None:
-            raise ConnectionError(f"{name} has no address in the tree")
-        host = f"[{door[0]}]" if ":" in door[0] else door[0]
-        return f"https://{host}:{door[1]}{path}"
-
-
-def _write(into: Path, files: Mapping[str, bytes]) -> None:
-    """Only plain files below the folder, whatever names the other end gives."""
-    into.mkdir(mode=0o750)
-    for name, content in files.items():
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or {"..", "."} & {*parts}:
-            raise OSError(f"a file named {name!r} cannot be in a tree")
-        path = into.joinpath(*parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640)
-        with os.fdopen(file, "wb") as out:
-            out.write(content)
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._client.close()

@@ -23,7 +23,7 @@ from membership.edge.pinned import pin
 from membership.edge.starting import EX_CONFIG, EX_IOERR, EX_USAGE, CannotStart
 from membership.edge.stored import ROSTER, MemoryFile, StateLock, Unusable, Watched, read_roster
 from membership.edge.supervision import supervisor
-from membership.heart import Machine
+from membership.events import Machine
 
 CONFIG = "/etc/cxm/node.yaml"
 LOOK_EVERY_S = 1.0
@@ -72,13 +72,13 @@ class Daemon:
             await ended
             self._supervisor.tell("STOPPING=1")
             await _leave(beating)
+            log.info("stopped")
         finally:
             beating.close()
             door.close()
 
     def close(self) -> None:
-        """After the loop ended. The lock goes last."""
-        log.info("stopped")
+        """After the loop ended."""
         self._lock.release()
 
     def _beating(self, loop: asyncio.AbstractEventLoop, door: Door) -> Beating:

@@ -8,11 +8,10 @@ all keys: so keys can be changed one node after the other.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import os
 import ssl
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -42,7 +41,8 @@ def node_of(names: Sequence[str], cluster_id: str) -> str | None:
 
 class Identity:
     """One daemon's identity among the peers. `server` demands no certificate of the handshake (a node
-    that joins has none yet): who has shown none is nobody's peer."""
+    that joins has none yet): who has shown none is nobody's peer. `fingerprint` is the SHA-256 of our
+    own certificate, another one with each start."""
 
     def __init__(self, node: str, cluster_id: str, keys: Sequence[bytes]) -> None:
         self.node = node
@@ -51,8 +51,11 @@ class Identity:
         authorities = "".join(_authority_certificate(key) for key in keys)
         self.server = _context(ssl.PROTOCOL_TLS_SERVER, authorities)
         self.server.verify_mode = ssl.CERT_OPTIONAL
+        # A connection that is resumed would be let in by what was once verified.
+        self.server.num_tickets = 0
         self.client = _context(ssl.PROTOCOL_TLS_CLIENT, authorities)
         certificate, key = _issued(node, cluster_id, keys[0])
+        self.fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.decode())).digest()
         for context in (self.server, self.client):
             _load(context, certificate, key)
 
@@ -138,12 +141,8 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
 
 
 def _load(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """OpenSSL reads key pairs from files only: one that nobody else can open, gone at once."""
-    handle, name = tempfile.mkstemp(prefix="cxm-")
-    path = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(certificate + key)
-        context.load_cert_chain(path)
-    finally:
-        path.unlink()
+    """OpenSSL reads key pairs from files only: one that is in memory, and in no folder."""
+    with os.fdopen(os.memfd_create("cxm"), "wb") as file:
+        file.write(certificate + key)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")

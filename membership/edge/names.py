@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from threading import Thread
 
 from membership.edge import log
@@ -32,6 +32,7 @@ class Names:
         self._loop = loop
         self._learned = learned
         self._known: dict[str, str | None] = {}
+        self._asked: set[str] = set()
         self._failing: set[str] = set()
 
     def address(self, host: str) -> str | None:
@@ -39,15 +40,16 @@ class Names:
         if host not in self._known:
             literal = is_literal(host)
             self._known[host] = host if literal else None
-            if not literal:
+            if not literal and host not in self._asked:
                 self._ask(host)
         return self._known[host]
 
-    def forget(self) -> None:
-        """Other hosts are asked for from now on."""
-        self._known.clear()
+    def keep(self, hosts: Collection[str]) -> None:
+        """Only these are of interest from now on; what is known of them stays."""
+        self._known = {host: at for host, at in self._known.items() if host in hosts}
 
     def _ask(self, host: str) -> None:
+        self._asked.add(host)
         # Not of the loop's executor: that one is waited for at the end, and this may take minutes.
         Thread(target=self._look_up, args=(host,), name=f"name {host}", daemon=True).start()
 
@@ -62,6 +64,7 @@ class Names:
 
     def _answered(self, host: str, answer: str | None) -> None:
         if host not in self._known:
+            self._asked.discard(host)
             return
         if answer is None and host not in self._failing:
             self._failing.add(host)
@@ -77,3 +80,5 @@ class Names:
     def _renew(self, host: str) -> None:
         if host in self._known:
             self._ask(host)
+        else:
+            self._asked.discard(host)

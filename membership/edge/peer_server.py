@@ -1,14 +1,18 @@
 """The peer channel, where it is answered: HTTPS, for holders of the cluster key alone.
 
 POST /v1/facts         facts in, durable when answered; the digest of the whole ledger out
-POST /v1/exchange      what the other knows in; what it lacks, and the digest, out
+POST /v1/exchange      what the other knows in; what either lacks, and the digest, out
 POST /v1/ask           a request of a person in; its answer out
 GET  /v1/tree/REV/DIG  the files of an exported revision
 POST /v1/join          the one request without certificate: a one-time code
+
+Whoever is no peer learns nothing, and can hold up little: few connections, for a short time.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -16,26 +20,34 @@ import msgspec
 from aiohttp import web
 
 from membership.edge.identity import Identity, node_of
+from membership.edge.peer_wire import (
+    JOIN,
+    LARGEST,
+    Known,
+    Told,
+    TooLarge,
+    as_json,
+    batches,
+    bounded,
+    decoded,
+)
 from membership.ledger import Fact, Ledger
-from schema.model import Frozen
 
-LARGEST = 32 * 1024 * 1024
+HANDSHAKE_S = 5.0
+READ_S = 10.0
+"""How long the body of a request may take to come."""
+
+STRANGER_S = 15.0
+MOST_STRANGERS = 64
+"""So many connections may exist of whom nobody has shown a peer's certificate, each for so long."""
+
+IDLE_S = 75.0
+"""Longer than any peer keeps a connection that it does not use."""
+
+LARGEST_JOIN = 4096
+
 _PEER = web.RequestKey("peer", str)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-JOIN = "/v1/join"
-
-
-class Told(Frozen, frozen=True, kw_only=True):
-    """`facts` as they are; the answer's `digest` is of all that is durable there."""
-
-    facts: tuple[msgspec.Raw, ...] = ()
-    digest: str = ""
-
-
-class Known(Frozen, frozen=True, kw_only=True):
-    """The stamps of all facts that the sender has, by key."""
-
-    known: Mapping[str, str]
 
 
 class Host(Protocol):
@@ -45,27 +57,13 @@ class Host(Protocol):
     def ledger(self) -> Ledger: ...
 
     def take(self, facts: Sequence[Fact]) -> None:
-        """Durable when it returns."""
+        """Durable when it returns. An OSError is the host's: it has to see that the daemon ends."""
 
     async def asked(self, peer: str, body: bytes) -> tuple[int, bytes]: ...
 
     async def tree(self, revision: int, digest: str) -> Mapping[str, bytes] | None: ...
 
     async def joining(self, body: bytes) -> tuple[int, bytes]: ...
-
-
-_FACT: msgspec.json.Decoder[Fact] = msgspec.json.Decoder(Fact)
-
-
-def readable(facts: Sequence[msgspec.Raw]) -> tuple[Fact, ...]:
-    """The facts that this version of cxm knows; one of a newer version is not ours to keep."""
-    found: list[Fact] = []
-    for raw in facts:
-        try:
-            found.append(_FACT.decode(raw))
-        except msgspec.ValidationError:
-            continue
-    return tuple(found)
 
 
 class PeerServer:
@@ -75,38 +73,65 @@ class PeerServer:
         self._identity = identity
         self._host = host
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._strangers = _Strangers()
 
     async def open(self, address: tuple[str, int]) -> None:
         """Raises OSError where the address cannot be bound."""
-        app = web.Application(client_max_size=LARGEST, middlewares=[self._known])
+        app = web.Application(middlewares=[self._known])
+        app.on_response_prepare.append(_unnamed)
         app.router.add_post("/v1/facts", self._facts)
         app.router.add_post("/v1/exchange", self._exchange)
         app.router.add_post("/v1/ask", self._ask)
-        app.router.add_get(r"/v1/tree/{revision:\d+}/{digest:[0-9a-f]+}", self._tree)
+        app.router.add_get(r"/v1/tree/{revision:\d{1,18}}/{digest:[0-9a-f]{1,128}}", self._tree)
         app.router.add_post(JOIN, self._join)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=1.0,
+            keepalive_timeout=IDLE_S,
+            lingering_time=1.0,
+            auto_decompress=False,
+        )
         await runner.setup()
         self._runner = runner
-        site = web.TCPSite(runner, *address, ssl_context=self._identity.server, reuse_address=True)
-        await site.start()
+        made = runner.server
+        assert made is not None, "a runner that is set up has a server"
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: self._strangers.admitted(made),
+            *address,
+            ssl=self._identity.server,
+            reuse_address=True,
+            ssl_handshake_timeout=HANDSHAKE_S,
+            ssl_shutdown_timeout=1.0,
+        )
 
     async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        self._strangers.forget()
 
     @web.middleware
     async def _known(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """A peer by its certificate, or nobody."""
-        if request.path != JOIN:
-            peer = self._peer(request)
-            if peer is None:
-                raise web.HTTPForbidden
+        peer = self._peer(request)
+        if peer is not None:
             request[_PEER] = peer
+            self._strangers.shown(request.protocol)
+        elif request.path != JOIN or request.method != "POST":
+            return _refused(403)
         try:
             return await handler(request)
         except msgspec.DecodeError:
-            raise web.HTTPBadRequest from None
+            return _refused(400)
+        except TooLarge:
+            return _refused(413)
+        except TimeoutError:
+            return _refused(408)
 
     def _peer(self, request: web.Request) -> str | None:
         transport = request.transport
@@ -115,36 +140,94 @@ class PeerServer:
         return node_of(names, self._identity.cluster_id)
 
     async def _facts(self, request: web.Request) -> web.Response:
-        told = msgspec.json.decode(await request.read(), type=Told)
-        self._host.take(readable(told.facts))
-        return _json(Told(digest=self._host.ledger.digest))
+        told = decoded(await _body(request, LARGEST), Told)
+        self._host.take(told.read())
+        return as_json(Told(digest=self._host.ledger.digest))
 
     async def _exchange(self, request: web.Request) -> web.Response:
-        known = msgspec.json.decode(await request.read(), type=Known)
+        known = decoded(await _body(request, LARGEST), Known).known
         ledger = self._host.ledger
-        facts = tuple(map(_raw, ledger.news_for(known.known)))
-        return _json(Told(facts=facts, digest=ledger.digest))
+        news = ledger.news_for(known)
+        facts = next(batches(news), ())
+        left = len(news) - len(facts)
+        lacking = ledger.lacking(known)
+        return as_json(Told(facts=facts, digest=ledger.digest, left=left, lacking=lacking))
 
     async def _ask(self, request: web.Request) -> web.Response:
-        status, body = await self._host.asked(request[_PEER], await request.read())
-        return web.Response(status=status, body=body, content_type="application/json")
+        body = await _body(request, LARGEST)
+        status, answer = await self._host.asked(request[_PEER], body)
+        return web.Response(status=status, body=answer, content_type="application/json")
 
     async def _tree(self, request: web.Request) -> web.Response:
         named = request.match_info
         files = await self._host.tree(int(named["revision"]), named["digest"])
         if files is None:
-            raise web.HTTPNotFound
-        body = msgspec.msgpack.encode(files)
+            return web.Response(status=404)
+        body = await asyncio.to_thread(_packed, files)
         return web.Response(body=body, content_type="application/octet-stream")
 
     async def _join(self, request: web.Request) -> web.Response:
-        status, body = await self._host.joining(await request.read())
+        status, body = await self._host.joining(await _body(request, LARGEST_JOIN))
         return web.Response(status=status, body=body, content_type="application/json")
 
 
-def _raw(fact: Fact) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(fact))
+class _Strangers:
+    """The connections of which it is not known who they are of."""
+
+    def __init__(self) -> None:
+        self._since: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+
+    def admitted(self, made: web.Server) -> asyncio.Protocol:
+        """The protocol of one more connection."""
+        if len(self._since) >= MOST_STRANGERS:
+            return _Refused()
+        connection = made()
+        loop = asyncio.get_running_loop()
+        self._since[connection] = loop.call_later(STRANGER_S, self._over, connection)
+        return connection
+
+    def shown(self, connection: web.RequestHandler) -> None:
+        """It is a peer's."""
+        timer = self._since.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
+
+    def forget(self) -> None:
+        for timer in self._since.values():
+            timer.cancel()
+        self._since.clear()
+
+    def _over(self, connection: web.RequestHandler) -> None:
+        del self._since[connection]
+        connection.force_close()
 
 
-def _json(model: msgspec.Struct) -> web.Response:
-    return web.Response(body=msgspec.json.encode(model), content_type="application/json")
+class _Refused(asyncio.Protocol):
+    """One connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport), "a stream has a two-way transport"
+        transport.abort()
+
+
+async def _body(request: web.Request, most: int) -> bytes:
+    """Raises TooLarge, TimeoutError."""
+    async with asyncio.timeout(READ_S):
+        return await bounded(request.content, most)
+
+
+async def _unnamed(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Which software answers is nobody's business."""
+    response.headers.popall("Server", None)
+
+
+def _refused(status: int) -> web.Response:
+    """Nothing but the number, and the end of the connection."""
+    response = web.Response(status=status)
+    response.force_close()
+    return response
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
+    """Names are bytes, as on disk: they need not be text."""
+    return msgspec.msgpack.encode({os.fsencode(name): content for name, content in files.items()})

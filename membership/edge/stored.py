@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from membership.edge.starting import EX_DATAERR, EX_TEMPFAIL, CannotStart
-from membership.heart import Memory
+from membership.events import Memory
 from membership.roster import Roster
 from schema.model import Frozen
 

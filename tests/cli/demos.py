@@ -63,11 +63,11 @@ class Demo:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Demo]:
+def running(folder: Path, *options: str) -> Iterator[Demo]:
     """A demo in `folder`, without its acts; at the end nothing of it is left."""
     log = folder.with_suffix(".log").open("wb")
     child = subprocess.Popen(
-        [str(BIN / "cxm"), "demo", "--quick", "--keep", "--dir", str(folder)],
+        [str(BIN / "cxm"), "demo", "--quick", "--keep", "--dir", str(folder), *options],
         stdout=log,
         stderr=log,
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from msgspec.structs import replace
 
+from cli.render import events
 from cli.render.diff import diff_lines
 from cli.render.events import event_line, minor
 from cli.render.explain import resolved_lines
@@ -13,6 +16,7 @@ from cli.render.status import status_lines
 from cli.render.text import Line, Span, ansi, line, plain, table
 from cli.render.units import clock, size, span
 from cli.render.why import why_lines
+from reconciler import records
 from reconciler.messages import Authorship
 from reconciler.status import Status
 from reconciler.why import Candidate, Past, Why
@@ -162,3 +166,7 @@ def test_a_restart_is_one_row_whose_calls_come_in_turn() -> None:
     rows, marks = progress(marks, canned.CALM, 9.0)
     assert plain(rows) == "~ vm/web1 restart: ended after 15 s\n"
     assert not marks
+
+
+def test_every_kind_of_record_has_its_words() -> None:
+    assert set(events._TELLERS) == set(get_args(records.AnyEntry))

@@ -16,7 +16,7 @@ from membership.edge import device, disk_keeping
 from membership.edge.disk import Answer, Disk
 from membership.edge.disk_keeping import Refused, make, show
 from membership.edge.slot_file import SIZE, SlotFile, TooSmall
-from membership.heart import DiskFailed, SlotsRead
+from membership.events import DiskFailed, SlotsRead
 from membership.heartbeat import Beat, encode
 from membership.slots import BLOCK, SLOTS
 from tests.membership.edge.beaters import CLUSTER

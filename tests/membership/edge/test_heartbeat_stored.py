@@ -21,7 +21,7 @@ from membership.edge.stored import (
     Watched,
     read_roster,
 )
-from membership.heart import Memory
+from membership.events import Memory
 from membership.roster import Member, Roster
 from tests.membership.edge.beaters import CLUSTER
 

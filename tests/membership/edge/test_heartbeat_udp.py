@@ -172,4 +172,7 @@ async def test_a_name_server_that_is_away_takes_nothing_away(
     await asyncio.sleep(0.3)
     assert found.address("n2.example") == "192.0.2.1"
     assert capfd.readouterr().err.count("name-not-found") == 1
-    found.forget()
+    found.keep(["n2.example"])
+    assert found.address("n2.example") == "192.0.2.1"
+    found.keep([])
+    assert found.address("n2.example") is None

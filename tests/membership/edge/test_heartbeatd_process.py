@@ -83,6 +83,23 @@ def test_a_leader_is_chosen_and_followed_by_candidacies(fleet: Fleet) -> None:
     assert [(m["term"], m["voted_for"]) for m in voted].count((term, leader)) >= 2
 
 
+def test_who_cannot_remember_does_not_vote(fleet: Fleet) -> None:
+    """Its state is away when it has to note a vote down: it ends, and nobody has that vote."""
+    fleet.start()
+    until(fleet.all_alive)
+    first, second, third = fleet.beaters
+    first.state.rename(first.folder / "away")
+    views = asyncio.run(_led(fleet, 4.0))
+    assert first.process is not None
+    assert first.process.wait(10) == 74
+    assert "heartbeat.json" in first.log.read_text()
+    assert json.loads((first.folder / "away" / MEMORY).read_text())["memory"]["term"] == 0
+    assert views["n2"].leader == views["n3"].leader
+    assert views["n2"].leader in ("n2", "n3")
+    assert not second.ended
+    assert not third.ended
+
+
 async def _led(fleet: Fleet, for_s: float) -> dict[str, View]:
     """The last views after every `cxmd` has shown for so long that it lives."""
     views: dict[str, View] = {}

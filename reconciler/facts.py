@@ -1,0 +1,68 @@
+"""Facts: everything that a reconciler holds at one moment, for what is told and asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from membership.clock import Now
+from membership.ledger import Ledger
+from membership.view import View
+from reconciler.actions import Plan
+from reconciler.adoption import adopt
+from reconciler.drift import Drift
+from reconciler.journal import JournalState
+from reconciler.messages import PoolLost
+from reconciler.observed import STALE_AFTER_S, Observed
+from reconciler.revisions import Revisions
+from reconciler.takeover import Stage
+from schema.model import Desired
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a reconciler knows at one moment.
+
+    `plan` is that of the revision in force when it was made, `planned`; `proposed` is that of a head
+    that waits for approval.
+    """
+
+    me: str
+    version: str
+    cluster_id: str
+    view: View
+    ledger: Ledger
+    journal: JournalState
+    revisions: Revisions
+    observed: Observed | None
+    lost: PoolLost | None
+    drift: Drift | None
+    plan: Plan
+    planned: int | None
+    proposed: Plan | None
+    proof_s: float | None
+    looks: int
+    answered_s: float | None
+    failures: int
+    stage: Stage = Stage.IDLE
+
+    @property
+    def desired(self) -> Desired | None:
+        """The tree in force."""
+        target = self.revisions.target
+        return target.desired if target is not None else None
+
+    @property
+    def subjects(self) -> Mapping[str, str]:
+        """XenAPI's uuid of each object of the tree, by its name for people."""
+        if self.desired is None or self.observed is None:
+            return {}
+        adoption = self.drift.adoption if self.drift is not None else None
+        adoption = adoption or adopt(self.desired, self.observed)
+        names = {f"vm/{vm.name}": real.uuid for vm, real in adoption.vms}
+        names.update({f"node/{node.name}": host.uuid for node, host in adoption.nodes})
+        return names
+
+    def stale(self, now: Now) -> bool:
+        """Whether nothing may be decided from what was observed last."""
+        return self.observed is None or self.observed.age_s(now.mono_s) > STALE_AFTER_S
