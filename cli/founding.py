@@ -111,17 +111,17 @@ class Founding:
     # --- the pool -----------------------------------------------------------------------------
 
     def _access(self, known: Settings | None) -> Access:
-        """What an earlier run was told is not asked again."""
+        """What an earlier run was told is not asked again: it has served to log in."""
         wish, password = self.wish.pool, self.folder.read_secret(POOL)
-        if known is not None and password is not None:
+        if password is None:
+            password = pool_access.asked_for(
+                self.run, wish.host, wish.user, wish.password_file, wish.fingerprints, wish.ca_file
+            ).password
+        if known is not None:
             pool = known.xenapi
             return Access(pool.addresses, pool.user, password, pool.ca_file, pool.fingerprints)
-        if password is not None and wish.password_file is None:
-            ca_file = str(wish.ca_file) if wish.ca_file else None
-            return Access((wish.host,), wish.user, password, ca_file, wish.fingerprints)
-        return pool_access.asked_for(
-            self.run, wish.host, wish.user, wish.password_file, wish.fingerprints, wish.ca_file
-        )
+        ca_file = str(wish.ca_file) if wish.ca_file else None
+        return Access((wish.host,), wish.user, password, ca_file, wish.fingerprints)
 
     def _met(self, access: Access) -> tuple[Observed, Access]:
         """The pool, and access to it by every server's certificate and address."""

@@ -56,8 +56,7 @@ def join(steps: Steps, folder: NodeFolder, peer: str, code: str, own: Own) -> No
         steps.did(f"secret {name} in {folder.secret(name).parent}")
     settings = dict(bundle.settings)
     for number, (path, text) in enumerate(sorted(bundle.files.items()), 1):
-        kept = folder.root / f"authority-{number}.pem"
-        kept.write_text(f"{text}\n", encoding="utf-8")
+        kept = folder.write_file(f"authority-{number}.pem", f"{text}\n")
         settings = _renamed(settings, path, str(kept))
         steps.did(f"certificates that are trusted in {kept}")
     name = own.name or own_name()

@@ -39,6 +39,12 @@ class NodeFolder:
         understood(self.config, text.encode())
         self._write(self.config, text, 0o644, (os.geteuid(), os.getegid()))
 
+    def write_file(self, name: str, text: str) -> Path:
+        """A file that everybody may read, beside node.yaml."""
+        path = self.root / name
+        self._write(path, text, 0o644, (os.geteuid(), os.getegid()))
+        return path
+
     def secret(self, name: str) -> Path:
         return self.root / "secrets.d" / name
 

@@ -75,7 +75,7 @@ def test_a_commit_is_told_to_every_node(demo: Demo) -> None:
     def known() -> bool:
         return all(status(demo, name)["revision"]["target"] == revision for name in NAMES)
 
-    assert until(known, 20)
+    assert until(known, 8), "by the hook: each of them would look by itself only every 15 s"
 
 
 @pytest.mark.timeout(120)
