@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ def code_of(run: Invocation, given: str | None) -> str:
         return given
     if run.may_ask:
         return str(click.prompt("One-time code", hide_input=True, err=True))
-    code = click.get_text_stream("stdin").readline().strip()
+    code = sys.stdin.readline().strip()
     if not code:
         hint = "cxm node add NAME on a member gives one; give it by --code or on standard input"
         raise failure("refused", "NoCode", "a one-time code is needed", hint)
