@@ -30,14 +30,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
 from bench.hearts import Curve, curve
+from cli.demo import stage
 from membership.roster import Member, Roster, Timing, Voters
 
 RESULTS = Path(__file__).parent / "results" / "peers.md"
-VMS = 12
+VMS = 50
 MANY = 64
 TICK = os.sysconf("SC_CLK_TCK")
 IDLE_FLOOR = 0.5
@@ -58,11 +60,34 @@ def pss_mib(pid: int) -> float:
 # --- idle -------------------------------------------------------------------------------------------
 
 
+_DEMO = """
+import sys
+from pathlib import Path
+from cli import main
+from cli.demo import stage
+stage.POOL = Path(sys.argv[1])
+sys.exit(main.run(["demo", "--peers", "3", "--quick", "--keep", *sys.argv[2:]]))
+"""
+
+
+def _pool() -> str:
+    """The demo's pool with more VMs, small ones."""
+    text = stage.POOL.read_text(encoding="utf-8").rstrip()
+    more = VMS - text.count("power_state:")
+    rows = [
+        f"  - {{name: small{n:02}, uuid: {uuid5(NAMESPACE_URL, str(n))}, host: xen{n % 4 + 1},"
+        " power_state: Running, memory: 64MiB, vcpus: 1, sr: nfs1, network: lan}"
+        for n in range(more)
+    ]
+    return "\n".join([text, *rows, ""])
+
+
 @contextlib.contextmanager
 def demo(folder: Path) -> Iterator[Sequence[Mapping[str, int]]]:
     """Three converged nodes: their pids by program."""
-    cxm = str(Path(sys.executable).with_name("cxm"))
-    command = [cxm, "demo", "--peers", "3", "--quick", "--keep", "--dir", str(folder)]
+    pool = folder.with_name("pool.yaml")
+    pool.write_text(_pool(), encoding="utf-8")
+    command = [sys.executable, "-c", _DEMO, str(pool), "--dir", str(folder)]
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:

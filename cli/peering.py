@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,18 +100,35 @@ class Tree:
         return int(found[1]) if found is not None else None
 
 
-def added(of: Tree, name: str, addresses: Sequence[str], disk: str | None) -> Edit:
-    """The node becomes a peer that is heard there; one that is no server becomes a witness."""
-    heard = f"addresses: [{', '.join(map(scalar, addresses))}]"
-    beat = f"{{{heard}, disk: {scalar(disk)}}}" if disk else f"{{{heard}}}"
-    if of.node(name) is None:
-        text = (
-            f"apiVersion: cxm/v1\nkind: Node\nname: {name}\nroles: [witness]\nheartbeat: {beat}\n"
-        )
-        return Edit(f"nodes/{name}.yaml", text)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a peer is heard: an address for each network, and its path to the shared disk."""
+
+    addresses: tuple[str, ...]
+    disk: str | None
+
+    @property
+    def written(self) -> str:
+        """As a value of YAML."""
+        heard = f"addresses: [{', '.join(map(scalar, self.addresses))}]"
+        return f"{{{heard}, disk: {scalar(self.disk)}}}" if self.disk else f"{{{heard}}}"
+
+
+def added(of: Tree, name: str, place: Place) -> Edit:
+    """A node of the tree becomes a peer, or is heard elsewhere. Raises Failure (1): unknown."""
     path, text = of.text(name)
-    roles = _roles(of, name, Role.PEER)
-    return Edit(path, splicing.with_fields(path, text, {"roles": roles, "heartbeat": beat}))
+    changes = {"roles": _roles(of, name), "heartbeat": place.written}
+    return Edit(path, splicing.with_fields(path, text, changes))
+
+
+def witness(of: Tree, name: str, place: Place) -> Edit:
+    """A new peer that is no server. Raises Failure (4) where the tree has a node of that name."""
+    path = f"nodes/{name}.yaml"
+    if of.node(name) is not None or path in of.files:
+        hint = "leave --witness out"
+        raise failure("refused", "NodeExists", f"the tree has a node {name} already", hint)
+    head = f"apiVersion: cxm/v1\nkind: Node\nname: {scalar(name)}\nroles: [witness]\n"
+    return Edit(path, f"{head}heartbeat: {place.written}\n")
 
 
 def removed(of: Tree, name: str) -> Edit:
@@ -135,16 +152,12 @@ def replaced(of: Tree, name: str, uuid: str) -> Edit:
     return Edit(path, splicing.with_uuid(path, text, host.uuid, uuid))
 
 
-def _roles(of: Tree, name: str, more: Role) -> str:
+def _roles(of: Tree, name: str) -> str:
     roles = of.desired.nodes[name].roles
-    if Role.WITNESS not in roles and more not in roles:
-        roles = (*roles, more)
+    if not {Role.PEER, Role.WITNESS} & set(roles):
+        roles = (*roles, Role.PEER)
     return f"[{', '.join(roles)}]"
 
 
 def is_peer(node: Node | None) -> bool:
     return node is not None and bool({Role.PEER, Role.WITNESS} & set(node.roles))
-
-
-def peers(desired: Desired) -> tuple[str, ...]:
-    return tuple(sorted(name for name, node in desired.nodes.items() if is_peer(node)))

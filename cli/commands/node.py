@@ -74,45 +74,61 @@ _DRY = click.option("--dry-run", is_flag=True, help="Show the change, commit not
     help="Where it is heard; one for each network.",
 )  # fmt: skip
 @click.option("--disk", metavar="PATH", help="The shared disk, as it sees it.")
+@click.option("--witness", is_flag=True, help="It is no server: write its Node file.")
 def _add(
     name: str,
     addresses: tuple[str, ...],
     disk: str | None,
+    witness: bool,
     folder: Path,
     message: str | None,
     dry_run: bool,
 ) -> Finding:
     """Make a node a peer, and get the code with which its machine joins.
 
-    NAME is a node of the tree; any other name becomes a witness, a peer without VMs. A node that was
-    the only one makes itself a peer first: its settings change from `single` to `builtin`.
+    NAME is a node of the tree or, with --witness, a new one: a peer without VMs. A node that was the
+    only one makes itself a peer first: its settings change from `single` to `builtin`. For a node that
+    is a peer already this gives another code.
     """
     run = invocation()
     settings = node_settings(run)
     tree = peering.Tree(run, folder)
-    if name != settings.node:
+    itself = name == settings.node
+    if not itself:
         _member(settings, tree)
-    text = message or f"{name} becomes a peer"
-    known = tree.node(name)
-    rows: list[Line] = []
-    revision = None
-    if known is not None and peering.is_peer(known) and known.heartbeat.addresses and not addresses:
-        rows.append(line(f"{name} is a peer in the tree already"))
-    else:
-        if not addresses:
-            raise click.UsageError("give --address for each network that it is heard on")
-        edit = peering.added(tree, name, addresses, disk)
-        if dry_run:
-            return _shown(tree, edit)
+    edit = _edit(tree, name, peering.Place(addresses, disk), witness=witness)
+    if dry_run:
+        return _shown(tree, edit) if edit is not None else _is_peer(name)
+    # The code first: without one nothing is to be committed.
+    found = None if itself else _invitation(run)
+    rows, revision = [], None
+    if edit is not None:
+        text = message or f"{name} becomes a peer"
         revision = _committed(run, tree, edit, text)
         rows.append(line(f"committed r{revision}: {text}"))
-    data = {"node": name, "committed": revision}
-    if name == settings.node:
+    data: dict[str, object] = {"node": name, "committed": revision}
+    if found is None:
         return Finding("converged", data, [*rows, *_own_engine(run, settings)])
-    if dry_run:
-        return Finding("converged", data, rows)
-    told, invited = _invited(run, settings, tree, name)
+    told, invited = _invited(found, settings, tree, name)
     return Finding("converged", {**data, **told}, [*rows, *invited])
+
+
+def _edit(
+    tree: peering.Tree, name: str, place: peering.Place, *, witness: bool
+) -> peering.Edit | None:
+    """What has to be committed; None where the node is a peer already, and stays where it is."""
+    known = tree.node(name)
+    if known is not None and peering.is_peer(known) and not place.addresses:
+        return None
+    if not place.addresses:
+        raise click.UsageError("give --address for each network that it is heard on")
+    if witness:
+        return peering.witness(tree, name, place)
+    return peering.added(tree, name, place)
+
+
+def _is_peer(name: str) -> Finding:
+    return Finding("converged", {"node": name}, [line(f"{name} is a peer in the tree already")])
 
 
 def _member(settings: Settings, tree: peering.Tree) -> None:
@@ -144,10 +160,14 @@ def _own_engine(run: Invocation, settings: Settings) -> list[Line]:
     ]
 
 
+def _invitation(run: Invocation) -> Invitation:
+    return asking.need_daemon(run, lambda control: control.ask_for("invite", Invitation))
+
+
 def _invited(
-    run: Invocation, settings: Settings, tree: peering.Tree, name: str
+    found: Invitation, settings: Settings, tree: peering.Tree, name: str
 ) -> tuple[dict[str, object], list[Line]]:
-    found = asking.need_daemon(run, lambda control: control.ask_for("invite", Invitation))
+    """The command for the new machine: it calls this node, where it listens for its peers."""
     own = tree.desired.nodes[settings.node].heartbeat.addresses
     host = settings.listen.peer.address or (_host_of(own[0]) if own else settings.node)
     bare = f"[{host}]" if ":" in host else host

@@ -46,6 +46,7 @@ def leader_falls_silent(stage: Stage, typist: Typist) -> None:
     first, second = stage.peers[:2]
     typist.type(f"cxm --config {_settings(first)} members")
     typist.type(f"cxm --config {_settings(second)} members")
+    _await(lambda: _leader(typist, first) is not None, _ANOTHER_LEADS_WITHIN_S, "nobody leads")
     typist.type("cxm leader")
     old = _leader(typist, first)
     silent = next(node for node in stage.peers if node.name == old)

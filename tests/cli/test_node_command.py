@@ -101,7 +101,11 @@ def test_who_is_no_server_becomes_a_witness(
     builtin(config)
     peer(copy, "xen1")
     daemon.reply = cast("Any", CODE)
-    assert add(cxm, copy, "arbiter", "--address", "10.9.0.1").exit == 0
+    unknown = add(cxm, copy, "arbiter", "--address", "10.9.0.1")
+    assert unknown.exit == 1
+    assert "there are xen1, xen2, xen3, xen4" in unknown.err
+    assert add(cxm, copy, "xen2", "--address", "10.9.0.1", "--witness").exit == 4
+    assert add(cxm, copy, "arbiter", "--address", "10.9.0.1", "--witness").exit == 0
     assert "roles: [witness]" in svn("cat", copy / "nodes/arbiter.yaml")
     assert cxm("validate", copy).exit == 0
 
@@ -112,6 +116,15 @@ def test_nobody_is_asked_in_by_a_node_that_is_alone(copy: Path, cxm: Cxm, config
     assert found.exit == 4
     assert "cxm node add xen1 --address" in found.err
     assert svn("status", copy) == ""
+
+
+def test_nothing_is_committed_without_a_code(copy: Path, cxm: Cxm, config: Path) -> None:
+    builtin(config)
+    peer(copy, "xen1")
+    before = svn("info", "--show-item", "revision", "-r", "HEAD", copy)
+    assert add(cxm, copy, "xen2", "--address", "10.1.0.2").exit == 1
+    assert svn("status", copy) == ""
+    assert svn("info", "--show-item", "revision", "-r", "HEAD", copy) == before
 
 
 def test_other_changes_are_not_committed_along(copy: Path, cxm: Cxm, config: Path) -> None:

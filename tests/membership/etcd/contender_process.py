@@ -29,9 +29,13 @@ def told(standing: Standing) -> None:
     sys.stdout.buffer.flush()
 
 
+def complain(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
 async def main(access: str, cluster_id: str, name: str) -> None:
     settings = msgspec.json.decode(access, type=EngineAccess)
-    engine = EtcdEngine(settings, cluster_id, name, TIMING, told, boot_s, sys.stderr.write)
+    engine = EtcdEngine(settings, cluster_id, name, TIMING, told, boot_s, complain)
     engine.stand(True, 0)
     await engine.run()
 

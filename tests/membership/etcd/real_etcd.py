@@ -57,6 +57,7 @@ class EtcdCluster:
         self._ports = [(free_port(), free_port()) for _ in range(count)]
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._stopped: set[int] = set()
+        self._login: tuple[str, ...] = ()
         self.heal()
         self._ask_for_logins()
 
@@ -94,13 +95,12 @@ class EtcdCluster:
                 words, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
-    def _etcdctl(self, *words: str, logged_in: bool = True) -> str:
-        where = ("--endpoints", ",".join(self.endpoints), "--cacert", self.authority.ca)
-        login = ("--user", f"root:{PASSWORD}") if logged_in else ()
-        return run("etcdctl", *where, *login, "--command-timeout", "10s", *words)
+    def _command(self, *words: str) -> list[str]:
+        where = ("--endpoints", ",".join(self.endpoints), "--cacert", str(self.authority.ca))
+        return ["etcdctl", *where, *self._login, *words]
 
     def etcdctl(self, *words: str) -> str:
-        return self._etcdctl(*words)
+        return run(*self._command("--command-timeout", "10s", *words))
 
     def _ask_for_logins(self) -> None:
         for words in (
@@ -112,11 +112,12 @@ class EtcdCluster:
             ("user", "grant-role", USER, "cxm"),
             ("auth", "enable"),
         ):
-            self._etcdctl(*words, logged_in=False)
+            self.etcdctl(*words)
+        self._login = ("--user", f"root:{PASSWORD}")
 
     def leader(self) -> int:
         """Which member leads etcd itself."""
-        members = self._etcdctl("endpoint", "status", "--write-out", "fields").split("\n\n")
+        members = self.etcdctl("endpoint", "status", "--write-out", "fields").split("\n\n")
         shown = [dict(_pairs(text)) for text in members if text.strip()]
         leading = [row for row in shown if row["MemberID"] == row["Leader"]]
         assert len(leading) == 1, shown
@@ -150,8 +151,7 @@ class EtcdCluster:
             time.sleep(0.1)
 
     def _serves(self) -> bool:
-        where = ("--endpoints", ",".join(self.endpoints), "--cacert", str(self.authority.ca))
-        words = ["etcdctl", *where, "--command-timeout", "2s", "endpoint", "health"]
+        words = self._command("--command-timeout", "2s", "endpoint", "health")
         done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, check=False)
         return done.returncode == 0
 

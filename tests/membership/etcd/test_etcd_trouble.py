@@ -38,10 +38,11 @@ def leader(nodes: EtcdSet) -> str | None:
     return known.pop() if len(known) == 1 else None
 
 
-async def led(nodes: EtcdSet) -> tuple[str, int]:
-    for name in nodes.names:
-        nodes.stand(name, True, 0)
-    await until(lambda: leader(nodes) is not None)
+async def led(nodes: EtcdSet, not_by: str | None = None) -> tuple[str, int]:
+    """Who leads and in which term, once all stand."""
+    for each in nodes.names:
+        nodes.stand(each, True, 0)
+    await until(lambda: leader(nodes) not in (None, not_by))
     name = leader(nodes)
     assert name is not None
     return name, nodes.watch.last(name).term
@@ -135,7 +136,7 @@ async def test_a_holder_that_is_killed_is_followed_after_its_lease(
     await until(lambda: holder.last.leader == "z" and leader(nodes) == "z")
     holder.process.kill()
     old = holder.last
-    _, term = await led_by(nodes, not_by="z")
+    _, term = await led(nodes, not_by="z")
     assert term > old.term
     acts_from_s = max(nodes.watch.last(name).acts_from_s for name in nodes.names)
     assert acts_from_s > old.lead_until_s + 2.9, "what it began has 3 s to end"
@@ -147,22 +148,13 @@ async def test_a_holder_that_was_frozen_wakes_as_a_follower(
     await until(lambda: holder.last.leader == "z" and leader(nodes) == "z")
     holder.process.send_signal(signal.SIGSTOP)
     frozen = holder.last
-    name, term = await led_by(nodes, not_by="z")
+    name, term = await led(nodes, not_by="z")
     woken_s = boot_s()
     holder.process.send_signal(signal.SIGCONT)
     await until(lambda: holder.last.leader == name)
     late = [standing for at_s, standing in holder.told() if at_s > woken_s]
     assert all(standing.lead_until_s <= frozen.lead_until_s + 0.5 for standing in late)
     assert (holder.last.leader, holder.last.term) == (name, term)
-
-
-async def led_by(nodes: EtcdSet, not_by: str) -> tuple[str, int]:
-    for name in nodes.names:
-        nodes.stand(name, True, 0)
-    await until(lambda: leader(nodes) not in (None, not_by))
-    name = leader(nodes)
-    assert name is not None
-    return name, nodes.watch.last(name).term
 
 
 async def test_who_leaves_lets_the_next_one_lead_at_once(nodes: EtcdSet) -> None:
