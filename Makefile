@@ -17,6 +17,11 @@ endif
 workers ?= $(shell nproc)
 pytest := $(bin)/python -m pytest --numprocesses $(workers) --dist loadgroup
 
+# A runner of other makers' clusters, to be measured in the same run.
+ifneq ($(wildcard ../shared/bench-peers/ha3.py),)
+beside := --beside $(abspath ../shared/bench-peers/ha3.py)
+endif
+
 .PHONY: help setup demo test check lint types imports shape sim wire bench clean
 
 help: ## this list
@@ -60,8 +65,9 @@ sim: $(ready) ## simulated pools in virtual time; SEEDS=n or HOURS=h of random t
 wire: $(ready) ## clients of other makers against the simulator's ports
 	@$(pytest) -q tests/wire
 
-bench: $(ready) ## decode, diff and plan from 200 to 20,000 VMs; fails where a floor is missed
+bench: $(ready) ## decode, diff and plan up to 20,000 VMs, and what peers cost; fails where a floor is missed
 	@$(bin)/python -m bench.core
+	@$(bin)/python -m bench.peers $(beside)
 
 clean: ## remove the environment and every cache
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cli import select
-from cli.client import ANSWER_WITHIN_S, SOCKET, Control, NoDaemon
+from cli.client import SOCKET, Control, NoDaemon
 from cli.envelope import Failure, failure
 from cli.narrowing import of_objects
 from cli.options import Invocation
@@ -29,7 +29,7 @@ def moment(run: Invocation) -> Moment:
 
 def control(run: Invocation) -> Control:
     settings = node_settings(run)
-    return Control(Path(settings.run_dir) / SOCKET, run.timeout_s or ANSWER_WITHIN_S)
+    return Control(Path(settings.run_dir) / SOCKET, run.timeout_s)
 
 
 def need_daemon(run: Invocation, ask: Callable[[Control], T]) -> T:

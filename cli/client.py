@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from cli.envelope import failure
+from cli.envelope import Failure, Fault, Finding, failure
+from cli.render.text import line
 from reconciler.messages import Reply
 from reconciler.status import Status
 
 T = TypeVar("T")
 SOCKET = "cxmd.sock"
 ANSWER_WITHIN_S = 10.0
-STALE_PLAN = "StalePlan"
-"""The reconciler's reason where the plan is another one than was read (exit 7)."""
+DECIDE_WITHIN_S = 45.0
+"""A request may travel to the leader, and a hold waits until the leader knows of it: the daemon gives
+up by itself, and says more of it than silence would."""
+
+DECLINED: Mapping[str, str] = MappingProxyType(
+    {"StalePlan": "stale", "NotifyFailed": "partial", "NotAcknowledged": "partial"}
+)
+"""Verdicts of a request that was not accepted, by the daemon's reason; all others are `refused`."""
 
 
 class NoDaemon(Exception):
@@ -42,9 +50,12 @@ class _Connection(http.client.HTTPConnection):
 
 
 class Control:
-    """The control socket. Every request has a deadline; a refusal is a `Failure` (4, or 7)."""
+    """The control socket. Every request has a deadline; a refusal is a `Failure` (4, 5 or 7).
 
-    def __init__(self, path: Path, timeout_s: float = ANSWER_WITHIN_S) -> None:
+    `timeout_s` None: each kind of request has its own.
+    """
+
+    def __init__(self, path: Path, timeout_s: float | None = None) -> None:
         self.path, self._timeout_s = path, timeout_s
 
     def status(self) -> Status:
@@ -52,7 +63,7 @@ class Control:
 
     def get(self, path: str, kind: type[T]) -> T:
         """The answer to a GET, decoded. Raises NoDaemon, Failure."""
-        return _decoded(self._exchange("GET", path, None), kind)
+        return _decoded(self._exchange("GET", path, None, ANSWER_WITHIN_S), kind)
 
     def why(self, obj: str, kind: type[T]) -> T:
         return self.get(f"/v1/why/{quote(obj)}", kind)
@@ -63,18 +74,18 @@ class Control:
         A reply that is not accepted is a `Failure` with the daemon's reason.
         """
         body = b"{}" if ask is None else _without_asker(ask)
-        reply = _decoded(self._exchange("POST", f"/v1/{verb}", body), Reply)
+        reply = _decoded(self._exchange("POST", f"/v1/{verb}", body, DECIDE_WITHIN_S), Reply)
         if not reply.accepted:
             raise _declined(reply)
         return reply
 
     def ask_for(self, verb: str, kind: type[T]) -> T:
         """The answer to a POST whose answer is more than yes or no. Raises NoDaemon, Failure."""
-        return _decoded(self._exchange("POST", f"/v1/{verb}", b"{}"), kind)
+        return _decoded(self._exchange("POST", f"/v1/{verb}", b"{}", DECIDE_WITHIN_S), kind)
 
     def events(self, start: int) -> Iterator[bytes]:
         """Lines of the journal from `start` on. Raises NoDaemon."""
-        return self._rows(f"/v1/events?from={start}", self._timeout_s)
+        return self._rows(f"/v1/events?from={start}", self._timeout_s or ANSWER_WITHIN_S)
 
     def follow(self, start: int, quiet_s: float | None) -> Iterator[bytes]:
         """Lines from `start` on as they come, until the daemon ends or nothing came for `quiet_s`.
@@ -97,8 +108,8 @@ class Control:
         finally:
             connection.close()
 
-    def _exchange(self, method: str, path: str, body: bytes | None) -> bytes:
-        connection = _Connection(self.path, self._timeout_s)
+    def _exchange(self, method: str, path: str, body: bytes | None, within_s: float) -> bytes:
+        connection = _Connection(self.path, self._timeout_s or within_s)
         try:
             response = self._request(connection, method, path, body)
             answer = response.read()
@@ -134,10 +145,12 @@ def _decoded(answer: bytes, kind: type[T]) -> T:
         raise failure("error", "Protocol", message, hint) from None
 
 
-def _declined(reply: Reply) -> Exception:
-    """What the reconciler does not do, in its words."""
-    verdict = "stale" if reply.reason == STALE_PLAN else "refused"
-    return failure(verdict, reply.reason or "Refused", reply.message)
+def _declined(reply: Reply) -> Failure:
+    """What is not done, or not by all, in the daemon's words."""
+    verdict = DECLINED.get(reply.reason, "refused")
+    data = {"notes": list(reply.notes)} if reply.notes else {}
+    fault = Fault(reply.reason or "Refused", reply.message)
+    return Failure(Finding(verdict, data, [line(note) for note in reply.notes], errors=(fault,)))
 
 
 def _refused(status: int, answer: bytes) -> Exception:

@@ -20,6 +20,13 @@ def named(run: Invocation, sel: str) -> tuple[str, ...]:
     return select.selected(sel, asking.objects_in(run, status, sel))
 
 
+def known_here(run: Invocation) -> None:
+    """What goes to the whole cluster needs no object, but it must be the right cluster."""
+    if run.cluster is not None:
+        status = asking.need_daemon(run, lambda control: control.status())
+        asking.of_cluster(run, status)
+
+
 def seen(run: Invocation, sel: str) -> tuple[str, ...]:
     """The objects of `sel`; `all` stands for those that are in the pool now."""
     names = named(run, sel)

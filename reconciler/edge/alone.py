@@ -21,6 +21,10 @@ class Alone:
     async def close(self) -> None:
         return
 
+    async def invite(self) -> str:
+        """Nobody can join one that is alone."""
+        return ""
+
     async def share(self, facts: Sequence[Fact]) -> None:
         del facts
 

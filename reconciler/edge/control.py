@@ -67,6 +67,7 @@ class Answers(Protocol):
     async def status(self) -> Status: ...
     async def why(self, obj: str) -> Why: ...
     async def request(self, ask: Request) -> Reply: ...
+    async def invite(self) -> msgspec.Struct: ...
 
 
 class Events(Protocol):
@@ -93,6 +94,7 @@ class Control:
         app.router.add_get("/v1/plan", self._plan)
         app.router.add_get("/v1/why/{object:.+}", self._why)
         app.router.add_get("/v1/events", self._stream)
+        app.router.add_post("/v1/invite", self._invite)
         for verb in ASKS:
             app.router.add_post(f"/v1/{verb}", self._ask)
         runner = web.AppRunner(
@@ -121,6 +123,10 @@ class Control:
         ask = _read_ask(verb, await request.read(), request[_CALLER].name)
         reply = await self._answers.request(ask)
         return _json(reply, status=200 if reply.accepted else 409)
+
+    async def _invite(self, _request: web.Request) -> web.Response:
+        answer = await self._answers.invite()
+        return _json(answer, status=409 if isinstance(answer, Reply) else 200)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         start = _number(request.query.get("from", "1"))

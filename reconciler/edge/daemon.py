@@ -19,6 +19,7 @@ from typing import NoReturn
 
 import structlog
 
+from membership.edge.bundle import packed
 from membership.edge.identity import Identity as PeerIdentity
 from membership.edge.key_file import KeyFileError, read_keys
 from membership.edge.supervision import Supervisor, supervisor
@@ -115,7 +116,7 @@ class Daemon:
                 requests = Requests(
                     self._settings.node, parts.steering, peers, self._tellers, lambda: parts.view
                 )
-                peers.attach(parts, requests.asked_by, _nobody_joins)
+                peers.attach(parts, requests.asked_by)
                 socket = Path(self._settings.run_dir) / SOCKET
                 control = Control(socket, requests, self._memory.journal)
                 closing.push_async_callback(control.close)
@@ -156,6 +157,7 @@ class Daemon:
             self._source,
             settings.engine.kind,
             settings.listen.peer.port,
+            lambda: packed(self._config),
         )
 
     def _kept(self) -> TreeLoaded | None:
@@ -212,11 +214,6 @@ async def _closed(pool: PoolClient) -> None:
             await pool.close()
     except TimeoutError:
         _log.warning("session-not-ended", message="the pool did not answer the logout in time")
-
-
-async def _nobody_joins(body: bytes) -> tuple[int, bytes]:
-    del body
-    return 403, b"{}"
 
 
 async def _until_asked_to_end() -> None:

@@ -16,6 +16,7 @@ import structlog
 
 from membership.edge.exchange import Exchange
 from membership.edge.identity import Identity
+from membership.edge.invitation import Invitations
 from membership.edge.link import HeartbeatLink
 from membership.edge.peer_server import PeerServer
 from membership.edge.sealing import Sealer
@@ -62,6 +63,7 @@ class PeerLink:
         source: SubversionSource,
         engine: str,
         port: int,
+        bundle: Callable[[], bytes],
     ) -> None:
         self._identity = identity
         self._state_dir, run_dir = folders
@@ -69,6 +71,8 @@ class PeerLink:
         self._engine = engine
         self._port = port
         self._sealer = Sealer(identity.keys)
+        self._invitations = Invitations(identity, bundle, boot_s)
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._exchange = Exchange(identity, self)
         self._server = PeerServer(identity, self)
         self._link = HeartbeatLink(run_dir / SOCKET, self._pushed, boot_s)
@@ -79,16 +83,12 @@ class PeerLink:
         self._seen_s = boot_s()
         self._inside: Inside
         self._answer: Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
-        self._join: Callable[[bytes], Awaitable[tuple[int, bytes]]]
 
     def attach(
-        self,
-        inside: Inside,
-        answer: Callable[[str, bytes], Awaitable[tuple[int, bytes]]],
-        join: Callable[[bytes], Awaitable[tuple[int, bytes]]],
+        self, inside: Inside, answer: Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
     ) -> None:
-        """Whom views and facts are for, and who answers what peers, and newcomers, ask."""
-        self._inside, self._answer, self._join = inside, answer, join
+        """Whom views and facts are for, and who answers what peers ask."""
+        self._inside, self._answer = inside, answer
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -97,6 +97,7 @@ class PeerLink:
             tasks.create_task(self._renew())
             tasks.create_task(self._watch())
             tasks.create_task(self._serve())
+            await self._broken
 
     async def close(self) -> None:
         await self._server.close()
@@ -197,7 +198,13 @@ class PeerLink:
         return self._inside.ledger
 
     def take(self, facts: Sequence[Fact]) -> None:
-        self._inside.take(facts)
+        """A ledger that cannot be written to ends the daemon, whoever's request found that out."""
+        try:
+            self._inside.take(facts)
+        except OSError as error:
+            if not self._broken.done():
+                self._broken.set_exception(error)
+            raise
 
     async def asked(self, peer: str, body: bytes) -> tuple[int, bytes]:
         return await self._answer(peer, body)
@@ -213,7 +220,11 @@ class PeerLink:
             return None
 
     async def joining(self, body: bytes) -> tuple[int, bytes]:
-        return await self._join(body)
+        return await self._invitations.joining(body)
+
+    async def invite(self) -> str:
+        """A one-time code for a node that is to join."""
+        return await self._invitations.invite()
 
     async def _serve(self) -> None:
         """Listen where the tree says, which may change, and may not be ours to bind yet."""

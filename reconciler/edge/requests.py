@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from membership.edge.invitation import GOOD_FOR_S
 from membership.view import View
 from reconciler.messages import Ask, AskHold, AskLook, AskNotify, Reply, Request
 from reconciler.paging import test
@@ -15,6 +16,7 @@ from reconciler.ports import Telling
 from reconciler.routing import leader_for, undecidable
 from reconciler.status import Status
 from reconciler.why import Why
+from schema.model import Frozen
 
 FORWARD_S = 15.0
 LOOK_S = 2.0
@@ -26,6 +28,13 @@ _REPLIES: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 VERB = "ask"
 """The verb by which requests of people travel over the peer channel."""
+
+
+class Invited(Frozen, frozen=True, kw_only=True):
+    """A one-time code, and for how many seconds it is good."""
+
+    code: str
+    expires_s: float
 
 
 class Answers(Protocol):
@@ -41,6 +50,10 @@ class Others(Protocol):
 
     async def ask(self, peer: str, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         """Status and body of the answer. Raises OSError where none came."""
+        ...
+
+    async def invite(self) -> str:
+        """A one-time code for a node that is to join; "" where none can."""
         ...
 
     async def holds(self, peer: str) -> bool:
@@ -88,6 +101,14 @@ class Requests:
         if isinstance(request, AskLook) and view.leader not in (None, view.me):
             await self._nudge(str(view.leader), request)
         return reply
+
+    async def invite(self) -> Invited | Reply:
+        """A one-time code, or why a node cannot join here."""
+        code = await self._others.invite()
+        if code:
+            return Invited(code=code, expires_s=GOOD_FOR_S)
+        message = "one daemon is the whole cluster: node.yaml says engine: {kind: single}"
+        return Reply(accepted=False, reason="Alone", message=message)
 
     async def asked_by(self, peer: str, body: bytes) -> tuple[int, bytes]:
         """A request that came to `peer`, which took this node for the leader."""

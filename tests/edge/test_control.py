@@ -31,6 +31,7 @@ from reconciler.messages import (
     AskThaw,
     AskUndrain,
     Reply,
+    Request,
 )
 from reconciler.records import HeadSeen, Record
 from reconciler.status import Condition, Status, Verdict
@@ -60,9 +61,12 @@ class Answering:
     async def why(self, obj: str) -> Why:
         return Why(object=obj, known=False)
 
-    async def request(self, ask: Ask) -> Reply:
+    async def request(self, ask: Request) -> Reply:
         self.asked.append(ask)
         return self.reply
+
+    async def invite(self) -> Reply:
+        return Reply(accepted=False, reason="Alone")
 
 
 def record(seq: int) -> Record:

@@ -1,0 +1,31 @@
+"""`cxm hold`."""
+
+from __future__ import annotations
+
+import click
+
+from cli import asking, granting
+from cli.envelope import Finding
+from cli.options import cxm_command, invocation
+from cli.render.text import Span, line
+from reconciler.messages import AskHold
+
+
+@cxm_command("hold")
+@click.option("--reason", required=True, help="Why; shown wherever the hold is.")
+def command(reason: str) -> Finding:
+    """Begin nothing any more, on any node, until the hold is released.
+
+    What is under way is not broken off. It outlives restarts, a change of leader, and Subversion; only
+    cxm release with its id ends it. Exit 5: it stands here, but the leader may not know of it yet.
+    """
+    run = invocation()
+    granting.known_here(run)
+    ask = AskHold(reason=reason, by="")
+    reply = asking.need_daemon(run, lambda control: control.post("hold", ask))
+    identity = reply.message
+    rows = [
+        line("held: ", Span(identity, "strong"), "; nothing is begun on any node"),
+        line(f"  cxm release {identity}  ends it"),
+    ]
+    return Finding("converged", {"id": identity, "reason": reason}, rows)
