@@ -24,8 +24,9 @@ DECIDE_WITHIN_S = 45.0
 """A request may travel to the leader, and a hold waits until the leader knows of it: the daemon gives
 up by itself, and says more of it than silence would."""
 
+STALE_PLAN = "StalePlan"
 DECLINED: Mapping[str, str] = MappingProxyType(
-    {"StalePlan": "stale", "NotifyFailed": "partial", "NotAcknowledged": "partial"}
+    {STALE_PLAN: "stale", "NotifyFailed": "partial", "NotAcknowledged": "partial"}
 )
 """Verdicts of a request that was not accepted, by the daemon's reason; all others are `refused`."""
 

@@ -15,7 +15,7 @@ _DAEMON = "cxm"
 
 
 class NodeFolder:
-    """A folder that may still be empty. What is there already is never written over.
+    """A folder that may still be empty. Files are written whole, and keep the owner that they had.
 
     Every method raises Failure (1) where the folder cannot be read or written.
     """
@@ -35,9 +35,16 @@ class NodeFolder:
         return understood(self.config, content)
 
     def write_settings(self, text: str) -> None:
-        """node.yaml, which is checked before it is written."""
+        """node.yaml, which is checked before it is written. It stays as closed to others as it was."""
         understood(self.config, text.encode())
-        self._write(self.config, text, 0o644, (os.geteuid(), os.getegid()))
+        mode = 0o644
+        try:
+            mode &= self.config.stat().st_mode
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _failed(error) from None
+        self._write(self.config, text, mode, (os.geteuid(), os.getegid()))
 
     def write_file(self, name: str, text: str) -> Path:
         """A file that everybody may read, beside node.yaml."""
@@ -69,18 +76,20 @@ class NodeFolder:
         self._write(path, f"{secret}\n", 0o600, _owner())
 
     def _write(self, path: Path, text: str, mode: int, owner: tuple[int, int]) -> None:
-        """Whole and on disk, or not at all."""
+        """Whole and on disk, or not at all. `owner` is that of a new file."""
         fresh = path.with_name(f".{path.name}.new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh.unlink(missing_ok=True)
             number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            with os.fdopen(number, "w", encoding="utf-8") as file:
-                os.fchown(number, *owner)
+            with os.fdopen(number, "w", encoding="utf-8", newline="") as file:
+                os.fchown(number, *_kept(path, owner))
+                os.fchmod(number, mode)  # Whatever the umask took away.
                 file.write(text)
                 file.flush()
                 os.fsync(number)
             fresh.replace(path)
+            _sync(path.parent)
         except OSError as error:
             raise _failed(error) from None
 
@@ -94,6 +103,23 @@ def _owner() -> tuple[int, int]:
             return 0, 0
         return found.pw_uid, found.pw_gid
     return os.geteuid(), os.getegid()
+
+
+def _kept(path: Path, owner: tuple[int, int]) -> tuple[int, int]:
+    """(uid, gid) of what is there, where that is ours to give."""
+    if os.geteuid() != 0 or not path.exists():
+        return owner
+    found = path.stat()
+    return found.st_uid, found.st_gid
+
+
+def _sync(folder: Path) -> None:
+    """The new name, too, is on disk."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _failed(error: OSError | UnicodeDecodeError) -> Failure:

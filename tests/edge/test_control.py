@@ -52,7 +52,7 @@ class Answering:
     """A daemon that keeps what it is asked."""
 
     def __init__(self) -> None:
-        self.asked: list[Ask] = []
+        self.asked: list[Request] = []
         self.reply = Reply(accepted=True, notes=("noted",))
 
     async def status(self) -> Status:

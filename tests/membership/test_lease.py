@@ -301,7 +301,7 @@ class TrustsRenewals(Contender):
 
 
 class CountsFromTheAnswer(Contender):
-    """Counts its lease from when it heard of it, however late that was."""
+    """Counts its lease from when it heard that it holds the key, however late that was."""
 
     def answered(
         self,
@@ -310,8 +310,9 @@ class CountsFromTheAnswer(Contender):
         sent_s: float,
         received_s: float,
     ) -> None:
-        late_s = max(sent_s, received_s)
-        super().answered(request, answer, late_s, received_s)
+        if isinstance(answer, Seen):
+            self._alive_s = received_s
+        super().answered(request, answer, sent_s, received_s)
 
 
 @pytest.mark.parametrize("kind", [NeverWaits, TrustsRenewals, CountsFromTheAnswer])

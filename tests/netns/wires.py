@@ -128,11 +128,11 @@ class Wires:
     def _filter(self, ear: int) -> None:
         """All rules of one node at once: there is no moment in which some of them are in force."""
         rows = (
-            f'iifname "net{link}" ip saddr {address(speaker, link)} drop;'
+            f'iifname "net{link}" ip saddr {address(speaker, link)} drop'
             for place, speaker, link in sorted(self._cut)
             if place == ear
         )
-        chain = "chain cut { type filter hook input priority 0; " + " ".join(rows) + " }"
+        chain = "\n".join(("chain cut {", "type filter hook input priority 0;", *rows, "}"))
         table = f"table inet {PREFIX}cut"
-        given = f"{table} {{}}\ndelete {table}\n{table} {{ {chain} }}\n"
+        given = f"{table} {{}}\ndelete {table}\n{table} {{\n{chain}\n}}\n"
         run(*inside(namespace(ear)), "nft", "-f", "-", given=given)
