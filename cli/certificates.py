@@ -17,9 +17,9 @@ def shown_by(address: str) -> str:
 
     Raises Failure (6) where nothing answers there.
     """
-    parts = urlsplit(f"//{address}")
-    place = (parts.hostname or address, parts.port or _PORT)
     try:
+        parts = urlsplit(f"//{address}")
+        place = (parts.hostname or address, parts.port or _PORT)
         shown = ssl.get_server_certificate(place, timeout=_WITHIN_S)
     except (OSError, ValueError) as error:
         hint = "is it a server of the pool, and its toolstack running?"

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from cli import select
 from reconciler.actions import Action, Blocked, Cause, Plan
 from reconciler.revisions import HeadState
-from reconciler.status import Condition, Status, Verdict
+from reconciler.status import Condition, ExceptionStatus, Status, Verdict
 
+HOLD = "hold"
 Keeps = Callable[[Action | Blocked], bool]
 
 
@@ -26,11 +27,16 @@ def of_objects(status: Status, chosen: frozenset[str] | None) -> Status:
         nodes=tuple(node for node in status.nodes if f"node/{node.name}" in chosen),
         vms=tuple(vm for vm in status.vms if f"vm/{vm.name}" in chosen),
         in_flight=tuple(flight for flight in status.in_flight if flight.object in chosen),
-        exceptions=tuple(row for row in status.exceptions if row.object in {*chosen, select.ALL}),
+        exceptions=tuple(row for row in status.exceptions if _bears_on(row, chosen)),
         unmanaged=(),
         **_of_rows_left_out(status),
     )
     return replace(narrow, verdict=_verdict(narrow))
+
+
+def _bears_on(row: ExceptionStatus, chosen: frozenset[str]) -> bool:
+    """A hold is named by its id, and is about everything."""
+    return row.kind == HOLD or row.object in {*chosen, select.ALL}
 
 
 def of_cause(status: Status, cause: Cause) -> Status:

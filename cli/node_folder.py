@@ -37,13 +37,7 @@ class NodeFolder:
     def write_settings(self, text: str) -> None:
         """node.yaml, which is checked before it is written. It stays as closed to others as it was."""
         understood(self.config, text.encode())
-        mode = 0o644
-        try:
-            mode &= self.config.stat().st_mode
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise _failed(error) from None
+        mode = 0o644 & (self.config.stat().st_mode if self.config.exists() else 0o644)
         self._write(self.config, text, mode, (os.geteuid(), os.getegid()))
 
     def write_file(self, name: str, text: str) -> Path:

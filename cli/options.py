@@ -22,7 +22,10 @@ _SPAN_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 @dataclass(slots=True)
 class Invocation:
-    """How this run of cxm was asked to look, ask and answer. `timeout_s` None: the command's own."""
+    """How this run of cxm was asked to look, ask and answer. `timeout_s` None: the command's own.
+
+    `by_lines`: what comes as JSON is one document a line, to the end, whatever the end is.
+    """
 
     command: str = ""
     output: str = "text"
@@ -34,6 +37,7 @@ class Invocation:
     timeout_s: float | None = None
     no_input: bool = False
     utc: bool = False
+    by_lines: bool = False
 
     @property
     def text(self) -> bool:
@@ -50,6 +54,7 @@ class Invocation:
 
     def hand_over(self, document: dict[str, Any]) -> None:
         """Part of the result as one JSON line, on stdout, at once."""
+        self.by_lines = True
         _write(sys.stdout, encoded(document, compact=True))
 
     def emit(self, finding: Finding) -> None:
@@ -58,7 +63,7 @@ class Invocation:
             return
         if not self.text:
             document = envelope(self.command, finding)
-            _write(sys.stdout, encoded(document, compact=self.output == "jsonl"))
+            _write(sys.stdout, encoded(document, compact=self.by_lines or self.output == "jsonl"))
             return
         _write(sys.stdout, self._painted(list(finding.lines), sys.stdout))
         for fault in () if finding.told else finding.errors:

@@ -1,13 +1,13 @@
 """Single fields of a YAML file, changed in its text: comments and everything else stay as they are.
 
-Only keys that begin a line can be changed so. What comes of it is read again: a file whose form does
-not lend itself to this is refused, never spoilt.
+Only keys that begin a line can be changed so, and lists be added to. What comes of it is read again:
+a file whose form does not lend itself to this is refused, never spoilt.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cli.envelope import Failure, Finding, failure, fault_of
@@ -50,6 +50,38 @@ def with_uuid(path: str, text: str, old: str, new: str) -> str:
     return fresh
 
 
+def with_item(path: str, text: str, where: Sequence[str], item: str) -> str:
+    """`text` with `item`, a string, at the end of the list at `where`. Raises Failure as above."""
+    before = _document(path, text)
+    value = before.value
+    for key in where:
+        value = value.get(key) if isinstance(value, dict) else None
+    fresh = _appended(before, tuple(where), f'"{item}"') if value else None
+    if fresh is not None and isinstance(value, list):
+        value.append(item)
+        if _document(path, fresh).value == before.value:
+            return fresh
+    name = ".".join(where)
+    raise failure("error", "NotSpliced", f"{path}: {name} cannot be added to there", _BY_HAND)
+
+
+def _appended(document: dialect.Document, where: tuple[str, ...], written: str) -> str | None:
+    """In the form that the list has; None where that is another one than these two."""
+    text = document.text
+    starts = [0, *(found.end() for found in dialect.LINE_END.finditer(text))]
+    last = max(place for place in document.places if place[:-1] == where)
+    at, list_at = document.places[last].value, document.places[where].value
+    end = starts[at.end_line - 1] + at.end_column - 1
+    if text.startswith("[", starts[list_at.line - 1] + list_at.column - 1):
+        return f"{text[:end]}, {written}{text[end:]}"
+    bullet = text[starts[at.line - 1] : starts[at.line - 1] + at.column - 1]
+    if not re.fullmatch(" *- +", bullet):
+        return None
+    ending = dialect.LINE_END.search(text, end)
+    stop, feed = (ending.start(), ending[0]) if ending is not None else (len(text), "\n")
+    return f"{text[:stop]}{feed}{bullet}{written}{text[stop:]}"
+
+
 def _kept_the_rest(path: str, old: str, new: str, changes: Mapping[str, str | None]) -> None:
     before, after = _value(path, old), _value(path, new)
     rest = {key: value for key, value in before.items() if key not in changes}
@@ -61,10 +93,15 @@ def _kept_the_rest(path: str, old: str, new: str, changes: Mapping[str, str | No
 
 
 def _value(path: str, text: str) -> Any:
+    return _document(path, text).value
+
+
+def _document(path: str, text: str) -> dialect.Document:
+    """A file that is keys and values. Raises Failure (3)."""
     reading = dialect.read(path, text.encode())
     if reading.document is None or reading.errors or not isinstance(reading.document.value, dict):
         faults = tuple(fault_of(error) for error in reading.errors)
         if not faults:
             raise failure("invalid", "NoMapping", f"{path}: not keys and values")
         raise Failure(Finding("invalid", errors=faults))
-    return reading.document.value
+    return reading.document

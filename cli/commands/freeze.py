@@ -7,6 +7,7 @@ import click
 from cli import asking, granting
 from cli.envelope import Finding
 from cli.options import SpanOfTime, cxm_command, invocation
+from cli.render.status import freeze_text
 from membership.ledger import DEFAULT_SCOPES, SCOPES
 from reconciler.messages import AskFreeze
 
@@ -35,5 +36,9 @@ def command(sel: str, scopes: tuple[str, ...], for_s: float, reason: str) -> Fin
         reason=reason,
         by="",
     )
+    before = asking.need_daemon(run, lambda control: control.status())
     reply = asking.need_daemon(run, lambda control: control.post("freeze", ask))
+    for row in before.exceptions:
+        if row.kind == "freeze" and row.object in ask.objects:
+            run.note(f"in the place of {freeze_text(row)}")
     return granting.granted(reply, f"frozen: {', '.join(ask.objects)}", objects=ask.objects)

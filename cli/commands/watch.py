@@ -29,6 +29,7 @@ def command(sel: str, start: int | None) -> Finding | None:
     the daemon is restarted.
     """
     run = invocation()
+    run.by_lines = True
     wants = record_filter(run, sel, None, None)
     status = asking.need_daemon(run, lambda control: control.status())
     resume = start if start is not None else status.sequence + 1

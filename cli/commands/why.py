@@ -8,9 +8,9 @@ from cli import asking, select
 from cli.client import NoDaemon
 from cli.envelope import Finding, failure
 from cli.options import Invocation, cxm_command, invocation
-from cli.render.why import why_data, why_lines
+from cli.render.why import stale, why_data, why_lines
 from cli.settings import node_settings
-from reconciler.status import Status
+from reconciler.status import Status, Verdict
 from reconciler.why import Why
 from schema.suggest import nearest
 
@@ -20,7 +20,8 @@ from schema.suggest import nearest
 def command(obj: str) -> Finding:
     """Evidence, rule and choice behind the state of one object.
 
-    OBJ: vm/web1, node/xen2, or a bare name that only one object has.
+    OBJ: vm/web1, node/xen2, or a bare name that only one object has. Exit 6: what it rests on is too
+    old to be relied on.
     """
     run = invocation()
     why, status = _asked(run, obj)
@@ -29,8 +30,10 @@ def command(obj: str) -> Finding:
         near = nearest(why.object, known)
         hint = f"did you mean {near}?" if near else ""
         raise failure("error", "NoSuchObject", f'there is no "{obj}"', hint)
-    rows = why_lines(why, asking.moment(run))
-    return Finding("converged", why_data(why), rows, status.cluster, status.observation)
+    seen = status.observation
+    verdict = Verdict.UNKNOWN if stale(seen) else Verdict.CONVERGED
+    rows = why_lines(why, asking.moment(run), seen)
+    return Finding(str(verdict), why_data(why), rows, status.cluster, seen)
 
 
 def _asked(run: Invocation, obj: str) -> tuple[Why, Status]:

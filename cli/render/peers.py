@@ -141,7 +141,9 @@ def leader_lines(status: Status) -> list[Line]:
     rows = [line(name, f", as {status.node} sees it: {leading(leadership)}")]
     if leadership.voters:
         names = ", ".join(leadership.voters)
-        rows.append(line(f"  voters {names} (epoch {leadership.epoch}), engine {leadership.engine}"))
+        rows.append(
+            line(f"  voters {names} (epoch {leadership.epoch}), engine {leadership.engine}")
+        )
     return [*rows, *_own_fault(status)]
 
 

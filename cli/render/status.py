@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cli.render.peers import peer_alarms
 from cli.render.plans import WAITS, gated, head_named, plans_lines
 from cli.render.rows import FAULT_SIGN, UNKNOWN_SIGN, flight_lines, style_of
 from cli.render.text import Cell, Line, Span, line, table
@@ -22,8 +23,8 @@ from reconciler.status import (
 from schema.errors import ConfigError
 
 _SHOWN_ERRORS = 5
-_GATED = "Gated"
-"""The condition's reason that the line about the head tells better."""
+_IN_OTHER_LINES = frozenset({"Gated", "Held", "NoLeader"})
+"""The condition's reasons that the lines on the head, on exceptions and on peers tell better."""
 
 
 def status_lines(
@@ -55,7 +56,19 @@ def headline(status: Status) -> Line:
     mode = f" {status.mode.upper()}" if status.mode else ""
     state = Span(_state(status), "good" if status.verdict is Verdict.CONVERGED else "warn")
     armed = f"  Armed: {', '.join(status.armed)}" if status.armed else ""
-    return line(Span(name + at + mode, "strong"), ", ", state, f": {_tally(status)}.{armed}")
+    tail = f": {_tally(status)}.{armed}"
+    return line(Span(name + at + mode, "strong"), *_held(status), ", ", state, tail)
+
+
+def _held(status: Status) -> list[Cell]:
+    """` HELD (cxm release H-xen1-5f ends it)`"""
+    holds = [row.object for row in status.exceptions if row.kind == "hold"]
+    if not holds:
+        return []
+    ends = f"cxm release {holds[0]} ends it"
+    if len(holds) > 1:
+        ends = f"by {', '.join(holds)}; cxm release ends each"
+    return [" ", Span("HELD", "bad"), f" ({ends})"]
 
 
 def _state(status: Status) -> str:
@@ -107,6 +120,7 @@ def alarm_lines(status: Status) -> list[Line]:
         rows.append(_blind(status))
     elif status.message and not _told_elsewhere(status):
         rows.append(line("  ", FAULT_SIGN, f" {_reasoned(status.reason, status.message)}"))
+    rows += peer_alarms(status)
     if status.source.reason:
         rows.append(_source_line(status))
     if status.revision.state == HeadState.REJECTED:
@@ -150,7 +164,7 @@ def _silent_nodes(status: Status) -> tuple[str, ...]:
 def _told_elsewhere(status: Status) -> bool:
     """True where the reason of the whole is that of a row, of the source or of the rejected head."""
     rows = {row.reason for row in status.plan.blocked}
-    return status.reason in rows | {status.source.reason, status.revision.reason, _GATED}
+    return status.reason in rows | {status.source.reason, status.revision.reason, *_IN_OTHER_LINES}
 
 
 def _source_line(status: Status) -> Line:
@@ -249,6 +263,13 @@ def exception_lines(exceptions: Sequence[ExceptionStatus]) -> list[Line]:
         return []
     rows = table([_exception_cells(row) for row in exceptions], indent=2)
     return [line(Span("Exceptions", "strong")), *rows]
+
+
+def freeze_text(row: ExceptionStatus) -> str:
+    """`the freeze of vm/web1 (intent, drift) by alice, 30 min left: backup`"""
+    left = f", {span(row.seconds_left)} left" if row.seconds_left is not None else ""
+    by = f" by {row.owner}" if row.owner else ""
+    return f"the freeze of {row.object} ({', '.join(row.scopes)}){by}{left}: {row.reason}"
 
 
 def _exception_cells(row: ExceptionStatus) -> Sequence[Cell]:

@@ -7,21 +7,39 @@ from typing import Any
 import msgspec
 
 from cli.render.data import plan_data
-from cli.render.rows import plan_lines, rejection_text
+from cli.render.rows import UNKNOWN_SIGN, plan_lines, rejection_text
 from cli.render.text import Line, Span, line, table
 from cli.render.units import Moment, size, span
 from reconciler.actions import Plan
+from reconciler.observed import STALE_AFTER_S
+from reconciler.status import Observation
 from reconciler.why import Candidate, Past, Why
 
 
-def why_lines(why: Why, moment: Moment) -> list[Line]:
-    """What is known of one object; an object that is as desired says so."""
+def why_lines(why: Why, moment: Moment, seen: Observation | None) -> list[Line]:
+    """What is known of one object, by what was `seen`; one that is as desired says so."""
     plan = _plan(why)
-    rows = [_head(why), *_declared(why), *plan_lines(plan, moment)]
-    if plan.empty and not plan.told:
+    rows = [_head(why), _age(seen), *_declared(why), *plan_lines(plan, moment)]
+    if plan.empty and not plan.told and not stale(seen):
         rows.append(line("  as desired: nothing to do, nothing refused"))
     rows += _past(why.past) if why.past is not None else []
     return rows + (_placement(why.placement) if why.placement is not None else [])
+
+
+def stale(seen: Observation | None) -> bool:
+    """Whether what was seen is too old to decide anything from."""
+    return seen is None or seen.age_s > STALE_AFTER_S
+
+
+def _age(seen: Observation | None) -> Line:
+    if seen is None:
+        return line("  ", UNKNOWN_SIGN, " the pool was never seen")
+    when = f"seen {span(seen.age_s)} ago by {seen.by}"
+    missing = f"; not heard: {', '.join(seen.missing)}" if seen.missing else ""
+    if stale(seen):
+        text = f" last {when}{missing}; what follows may be untrue by now"
+        return line("  ", UNKNOWN_SIGN, text)
+    return line(f"  {when}{missing}")
 
 
 def why_data(why: Why) -> dict[str, Any]:

@@ -193,7 +193,7 @@ class Members:
             content = self._content(connection.getresponse(), sent_s)
         except TimeoutError:
             raise _Trouble(f"no answer within {self._attempt_s:g} s") from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise _Trouble(f"the connection broke: {_said(error)}") from None
         return Asked(reply=self._understood(content), sent_s=sent_s)
 
@@ -213,7 +213,7 @@ class Members:
     def _understood(self, content: bytes) -> Reply:
         try:
             reply = msgspec.json.decode(content, type=Reply, strict=False)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise _Trouble(_NOT_ETCD) from None
         reply = reply.result if reply.result is not None else reply
         if isinstance(reply.error, StreamError):
@@ -237,14 +237,8 @@ class Members:
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is not None:
             return self._connection
-        host, port = address(self._access.endpoints[self._at])
-        if self._in_the_open:
-            connection = http.client.HTTPConnection(host, port, timeout=self._attempt_s)
-        else:
-            connection = http.client.HTTPSConnection(
-                host, port, timeout=self._attempt_s, context=self._trusting()
-            )
         try:
+            connection = self._new_connection(*address(self._access.endpoints[self._at]))
             connection.connect()
         except ssl.SSLCertVerificationError as error:
             self._trust = None
@@ -254,10 +248,16 @@ class Members:
             ) from None
         except TimeoutError:
             raise _Trouble(f"no connection within {self._attempt_s:g} s") from None
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             raise _Trouble(f"no connection: {_said(error)}") from None
         self._connection = connection
         return connection
+
+    def _new_connection(self, host: str, port: int) -> http.client.HTTPConnection:
+        if self._in_the_open:
+            return http.client.HTTPConnection(host, port, timeout=self._attempt_s)
+        trust = self._trusting()
+        return http.client.HTTPSConnection(host, port, timeout=self._attempt_s, context=trust)
 
     def _trusting(self) -> ssl.SSLContext:
         if self._trust is None:

@@ -39,7 +39,9 @@ from tests.netns.nodes import (
 from tests.netns.wires import POOL, POOL_NUMBER, PREFIX, Wires, address, inside, run
 
 FOLDER = Path(tempfile.gettempdir()) / "cxm-netns"
-_LOCK = FOLDER.with_suffix(".lock")
+LOGS = Path(f"{FOLDER}-logs")
+"""What was logged and journalled in the last run, for who wants to know why it failed."""
+_LOCK = Path(f"{FOLDER}.lock")
 _TREE = Path(__file__).parents[2] / "cluster-config"
 _TIMING = "heartbeat: {interval: 500ms, suspectAfter: 2s, deadAfter: 4s}\n"
 DEAD_AFTER_S = 4.0
@@ -123,13 +125,11 @@ class Cluster:
 
     @staticmethod
     def _keep_logs() -> None:
-        """Of the last run only, for who wants to know why it failed."""
-        kept = FOLDER.with_name(f"{FOLDER.name}-logs")
-        shutil.rmtree(kept, ignore_errors=True)
-        kept.mkdir()
+        shutil.rmtree(LOGS, ignore_errors=True)
+        LOGS.mkdir()
         for log in (*FOLDER.rglob("*.log"), *FOLDER.rglob("pages"), *FOLDER.rglob("journal*")):
             if log.is_file():
-                shutil.copy(log, kept / "-".join(log.relative_to(FOLDER).parts))
+                shutil.copy(log, LOGS / "-".join(log.relative_to(FOLDER).parts))
 
     # --- setting up -------------------------------------------------------------------------------
 
@@ -299,6 +299,14 @@ class Cluster:
             entry
             for entry in entries
             if entry["method"].endswith(method) and (not vm or entry["object"]["name"] == vm)
+        ]
+
+    def changes(self) -> list[tuple[str, str, str]]:
+        """Everything that changed a VM, oldest first: when, which call, of what."""
+        return [
+            (entry["time"], entry["method"], entry["object"]["name"])
+            for entry in self.calls("")
+            if entry["object"]["class"] == "VM"
         ]
 
     def unhurt(self) -> None:

@@ -83,6 +83,7 @@ def test_a_connection_is_kept_for_the_next_question(impostor: tuple[str, type[Im
         (b"", "is it etcd"),
         (b"<html>", "is it etcd"),
         (b"{}", "is it etcd"),
+        (b'{"result":' * 6000, "is it etcd"),
         (b'{"header":{"cluster_id":"7","revision":"x"}}', "is it etcd"),
         (b'{"a":"' + b"x" * 70000 + b'"}', "more than 65536 bytes"),
         (b'{"error":{"grpc_code":14,"message":"etcdserver: no leader"}}', "no leader"),
@@ -143,6 +144,12 @@ def test_without_certificates_nothing_leaves_the_machine_in_the_open(
     asking.ask("/v3/kv/range", {})
     assert kind.asked == []
     assert "no connection: " in asking.troubles[endpoint]
+
+
+def test_an_endpoint_that_cannot_be_is_told() -> None:
+    asking = members("127.0.0.1:99999")
+    assert asking.ask("/v3/kv/range", {}) is None
+    assert "out of range" in asking.troubles["127.0.0.1:99999"]
 
 
 def test_no_endpoints_are_told() -> None:
