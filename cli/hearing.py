@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from cli import asking
 from cli.client import NoDaemon
-from cli.envelope import Failure, failure
+from cli.envelope import Failure, Fault, Finding, failure
 from cli.options import Invocation
 from cli.render.peers import unseen
 from cli.settings import node_settings
@@ -36,10 +36,16 @@ def of_peers(run: Invocation) -> Status:
         status = asking.of_cluster(run, asking.control(run).status())
     except NoDaemon as absent:
         return _by_the_neighbour(run, absent)
-    if unseen(status):
-        why = status.leadership.reason or "cxm-heartbeatd of this node tells nothing"
-        raise failure("unknown", "NoView", f"nothing is known of any peer: {why}", _HINT)
-    return status
+    return _seeing(status)
+
+
+def _seeing(status: Status) -> Status:
+    """Raises Failure (6) where it tells of no peer, though there may be some."""
+    if not unseen(status):
+        return status
+    why = status.leadership.reason or "cxm-heartbeatd of this node tells nothing"
+    fault = Fault("NoView", f"nothing is known of any peer: {why}", _HINT)
+    raise Failure(Finding("unknown", cluster=status.cluster, errors=(fault,)))
 
 
 def _by_the_neighbour(run: Invocation, absent: NoDaemon) -> Status:
@@ -49,7 +55,7 @@ def _by_the_neighbour(run: Invocation, absent: NoDaemon) -> Status:
         raise failure("unknown", "OtherCluster", message, f"its id is {settings.cluster_id}")
     view = _view(settings, absent)
     run.note(f"{absent}; this is how cxm-heartbeatd sees it")
-    return _told_by(view)
+    return _seeing(_told_by(view, settings.cluster_id))
 
 
 def _view(settings: Settings, absent: NoDaemon) -> View:
@@ -75,15 +81,15 @@ def _neither(absent: NoDaemon, settings: Settings) -> Failure:
     return failure("unknown", "NoDaemon", f"{absent}{rest}", hint)
 
 
-def _told_by(view: View) -> Status:
+def _told_by(view: View, identity: str) -> Status:
     """Times of a view are CLOCK_BOOTTIME. Whoever is named leader does not act without its cxmd."""
     now = Now(mono_s=time.clock_gettime(time.CLOCK_BOOTTIME), epoch_s=time.time())
     led = leadership(view, Stage.IDLE, now)
     if view.leader == view.me:
         led = replace(led, state=LeaderState.WAITING, stage="without its cxmd", waits_s=None)
-    status = Status(
+    return Status(
         cluster=None,
-        cluster_id=None,
+        cluster_id=identity,
         node=view.me,
         version="",
         mode=None,
@@ -94,6 +100,3 @@ def _told_by(view: View) -> Status:
         leadership=led,
         peers=peers(view),
     )
-    if unseen(status):
-        raise failure("unknown", "NoView", f"nothing is known of any peer: {view.reason}", _HINT)
-    return status

@@ -56,10 +56,10 @@ def with_item(path: str, text: str, where: Sequence[str], item: str) -> str:
     value = before.value
     for key in where:
         value = value.get(key) if isinstance(value, dict) else None
-    fresh = _appended(before, tuple(where), f'"{item}"') if value else None
-    if fresh is not None and isinstance(value, list):
+    if isinstance(value, list) and value:
+        fresh = _appended(before, tuple(where), f'"{item}"')
         value.append(item)
-        if _document(path, fresh).value == before.value:
+        if fresh is not None and _document(path, fresh).value == before.value:
             return fresh
     name = ".".join(where)
     raise failure("error", "NotSpliced", f"{path}: {name} cannot be added to there", _BY_HAND)

@@ -36,11 +36,13 @@ def told(me: str, flight: InFlight) -> tuple[str, FactValue]:
     return f"intent/{flight.subject}", intent
 
 
-def still_told(flight: InFlight, ledger: Ledger) -> bool:
-    """Whether what the ledger says of this object is still this call of ours. A leader that was away
-    may learn of an answer when its successor has long gone on."""
-    intent = ledger.get(f"intent/{flight.subject}", Intent)
-    return intent is not None and intent.txn == flight.txn
+def still_told(flight: InFlight, ledger: Ledger) -> int | None:
+    """The term in which the ledger was told of this call of ours, if that is what it still says of the
+    object. A leader that was away may learn of an answer when its successor has long gone on."""
+    fact = ledger.facts.get(f"intent/{flight.subject}")
+    if fact is None or not isinstance(fact.value, Intent) or fact.value.txn != flight.txn:
+        return None
+    return fact.term
 
 
 def taken_in(facts: Iterable[Fact], journal: JournalState, me: str, now: Now) -> Iterator[AnyEntry]:
@@ -48,10 +50,10 @@ def taken_in(facts: Iterable[Fact], journal: JournalState, me: str, now: Now) ->
     for fact in facts:
         intent = fact.value
         if isinstance(intent, Intent) and intent.node != me:
-            yield from _taken(intent, now.epoch_s - fact.at_epoch_s, journal)
+            yield from _taken(fact, intent, journal, now.epoch_s - fact.at_epoch_s)
 
 
-def _taken(intent: Intent, age_s: float, journal: JournalState) -> Iterator[AnyEntry]:
+def _taken(fact: Fact, intent: Intent, journal: JournalState, age_s: float) -> Iterator[AnyEntry]:
     try:
         action = _ACTION.decode(intent.action)
         answer = _ANSWER.decode(intent.answer) if intent.answer else None
@@ -71,8 +73,16 @@ def _taken(intent: Intent, age_s: float, journal: JournalState) -> Iterator[AnyE
     if answer is not None and age_s > RECENT_S and not _owes(action):
         return
     yield Intended(txn=intent.txn, action=action, subject=intent.subject, by=intent.node)
+    if answer is None and _leads_no_more(intent.node, fact.term, journal):
+        answer = LEADER_LOST
     if answer is not None:
         yield Answered(txn=intent.txn, answer=answer)
+
+
+def _leads_no_more(node: str, term: int, journal: JournalState) -> bool:
+    """Whether a call of this node in this term has lost its caller, as far as we know who leads."""
+    leader, led = journal.leader
+    return leader != node and term <= led
 
 
 def _superseded(intent: Intent, journal: JournalState) -> Iterator[AnyEntry]:

@@ -86,6 +86,7 @@ class Leading:
         self._session = False
         self._acts_s: float | None = None
         self._refreshed_s = float("-inf")
+        self._hands_off = False
 
     # --- what others ask ------------------------------------------------------------------------
 
@@ -116,10 +117,11 @@ class Leading:
 
     def decides(self, now: Now) -> bool:
         """Whether this node says which revision is in force. Where cxm only observes, no term is
-        claimed: then it is enough to lead."""
+        claimed: then it is enough to lead. Whoever has no tree yet does not know that it is so, and
+        may have lost its ledger: it takes over first."""
         if self._peering.alone or self.may_act(now):
             return True
-        return self._pushed.may_act(now.mono_s) and self.takeover.stage is Stage.IDLE
+        return self._pushed.may_act(now.mono_s) and self._hands_off
 
     def leaderless_s(self, now: Now) -> float | None:
         """For how long nobody has led; None where somebody does."""
@@ -162,7 +164,7 @@ class Leading:
         if not self.takeover.answered(event, now):
             return moves
         match event:
-            case TermClaimed(before=before):
+            case TermClaimed(result="won", before=before):
                 if before and ground.ledger.get("term", TermClaim) is None:
                     moves.hold = (
                         f"the pool knows term {before}, but no ledger here knows of any: what was"
@@ -199,8 +201,9 @@ class Leading:
 
     def _take_over(self, ground: Ground, now: Now, moves: Moves) -> None:
         takeover, desired = self.takeover, ground.desired
-        hands_off = desired is None or desired.cluster.mode is Mode.OBSERVE
-        takeover.follow(self._pushed, now, wanted=not hands_off)
+        self._hands_off = desired is not None and desired.cluster.mode is Mode.OBSERVE
+        wanted = desired is not None and not self._hands_off
+        takeover.follow(self._pushed, now, wanted=wanted)
         if ground.observed is not None and ground.observed.pool.term > takeover.term:
             takeover.superseded(ground.observed.pool.term)
         if takeover.stage in (Stage.IDLE, Stage.LOST) and self._session:

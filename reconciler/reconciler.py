@@ -260,10 +260,11 @@ class Reconciler:
     def _carry(self, moves: Moves, now: Now) -> None:
         for entry in moves.entries:
             self._write(now, entry)
+        if moves.hold:
+            # Before the term that it is about: whoever knows that one asks for no hold any more.
+            self._hold(moves.hold, now)
         for key, value in moves.facts:
             self._share(now, key, value)
-        if moves.hold:
-            self._hold(moves.hold, now)
         self._effects += moves.effects
         if moves.entries or moves.facts:
             self._wake(now)
@@ -286,8 +287,10 @@ class Reconciler:
     def _stage(self, now: Now) -> None:
         agreed, target = self._ledger.target, self._revisions.target
         if agreed is None or self._revisions.follows(agreed):
+            self._stage_s = None
             return
         if self._revisions.goes_back(agreed):
+            self._stage_s = None
             if self._leading.may_act(now) and target is not None:
                 self._share(now, "target", self._revisions.name_of(target))
             return
@@ -314,8 +317,9 @@ class Reconciler:
             return
         self._write(now, Answered(txn=txn, answer=answer))
         flight = self._journal.in_flight[txn]
-        if not self._view.alone and still_told(flight, self._ledger):
-            self._share(now, *told(self._me, flight))
+        term = still_told(flight, self._ledger)
+        if not self._view.alone and term is not None:
+            self._share(now, *told(self._me, flight), term=term)
 
     def _alarm(self, now: Now) -> None:
         """Tell people what began and what is over; of what the leader tells only take note."""
@@ -510,7 +514,8 @@ class Reconciler:
                 continue
             self._write(now, Intended(txn=txn, action=action, subject=subject))
             if not self._view.alone:
-                self._share(now, *told(self._me, self._journal.in_flight[txn]))
+                begun = told(self._me, self._journal.in_flight[txn])
+                self._share(now, *begun, term=self._view.term)
             limit_s = timeout_s(call, self._migration_s(desired, action))
             self._effects.append(Perform(txn=txn, call=call, timeout_s=limit_s))
 
@@ -572,10 +577,11 @@ class Reconciler:
         self._journal.apply(record)
         self._effects.append(Write(record=record))
 
-    def _share(self, now: Now, key: str, value: FactValue) -> None:
+    def _share(self, now: Now, key: str, value: FactValue, *, term: int | None = None) -> None:
+        """`term`: in which this was begun, where that must not outrank what a successor says since."""
         fact = Fact(
             key=key,
-            term=max(self._view.term, self._ledger.term),
+            term=max(self._view.term, self._ledger.term) if term is None else term,
             seq=self._ledger.next_seq,
             at_epoch_s=now.epoch_s,
             value=value,

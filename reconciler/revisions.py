@@ -58,6 +58,8 @@ TABLE: Mapping[tuple[HeadState, HeadEvent], HeadState] = {
     (HeadState.STAGED, HeadEvent.SEEN): HeadState.FETCHING,
     (HeadState.FETCHING, HeadEvent.GOOD): HeadState.TARGET,
     (HeadState.FETCHING, HeadEvent.LEFT_TO_LEADER): HeadState.STAGED,
+    (HeadState.NONE, HeadEvent.AGREED): HeadState.TARGET,
+    (HeadState.FETCHING, HeadEvent.AGREED): HeadState.TARGET,
     (HeadState.STAGED, HeadEvent.AGREED): HeadState.TARGET,
     (HeadState.STAGED, HeadEvent.NEEDS_APPROVAL): HeadState.GATED,
     (HeadState.STAGED, HeadEvent.DOUBT): HeadState.DOUBTED,
@@ -114,7 +116,7 @@ class Revisions:
 
     def seen(self, head: Head, agreed: Target | None, timeout_s: float) -> Verdict:
         """Subversion named its head. `agreed`: the target of the ledger, which nothing may undercut."""
-        doubt = _doubt(head, agreed)
+        doubt = _doubt(head, self._floor(agreed))
         if doubt is not None:
             self._go(HeadEvent.DOUBT)
             self.head, self.reason, self.message = head, doubt.reason, doubt.message
@@ -176,7 +178,7 @@ class Revisions:
             return self._reject(tree, *refusal)
         assert tree.desired is not None
         self.errors, self.reason, self.message = (), "", ""
-        if same is None and not decides:
+        if not decides and same is None or self._undercuts(tree, agreed):
             self._go(HeadEvent.LEFT_TO_LEADER)
             self.candidate = tree
             return NOTHING
@@ -194,10 +196,12 @@ class Revisions:
         tree = self.candidate
         if tree is None or self.state not in (HeadState.STAGED, HeadState.GATED):
             return NOTHING
+        if self._undercuts(tree, agreed):
+            return NOTHING
         if _target(tree) == agreed:
             self._go(HeadEvent.AGREED)
             return self._accept(tree, agreed)
-        if not decides or self.state is not HeadState.STAGED:
+        if not decides:
             return NOTHING
         if self._gate(tree) and not _approves(approved, tree):
             self._go(HeadEvent.NEEDS_APPROVAL)
@@ -220,6 +224,21 @@ class Revisions:
             and mine.revision > agreed.revision
         )
 
+    def _floor(self, agreed: Target | None) -> Target | None:
+        """What nothing may undercut: what was agreed, or what is in force here where that is newer."""
+        if self.target is not None and (agreed is None or self.goes_back(agreed)):
+            return _target(self.target)
+        return agreed
+
+    def _undercuts(self, tree: TreeLoaded, agreed: Target | None) -> bool:
+        """Whether to accept this tree would be to go back. It may come later than what is newer."""
+        floor, head = self._floor(agreed), tree.head
+        return (
+            floor is not None
+            and (head.repository, head.path) == (floor.repository, floor.path)
+            and head.revision < floor.revision
+        )
+
     def name_of(self, tree: TreeLoaded) -> Target:
         """How the ledger names this tree."""
         return _target(tree)
@@ -227,13 +246,23 @@ class Revisions:
     def follow(self, tree: TreeLoaded, agreed: Target | None) -> Verdict:
         """The agreed tree came, by whatever way."""
         refusal = self._refusal_of_any(tree)
-        if refusal is not None or _target(tree) != agreed:
+        if refusal is not None or _target(tree) != agreed or self.goes_back(agreed):
             return NOTHING
-        if self.head is not None and _target(tree) == _of(self.head, tree.digest):
-            self._go(HeadEvent.AGREED)
+        if not self._ahead_of(tree) and self._go(HeadEvent.AGREED):
+            self.head = tree.head
             self.candidate = None
             self.errors, self.reason, self.message = (), "", ""
         return self._put_in_force(tree, agreed)
+
+    def _ahead_of(self, tree: TreeLoaded) -> bool:
+        """Whether the head is newer than this tree, or is this very one and still to be compared with
+        what Subversion says."""
+        head = self.head
+        if head is None:
+            return False
+        if self.state is HeadState.FETCHING:
+            return head.revision >= tree.head.revision
+        return head.revision > tree.head.revision
 
     def _doubt_digest(self, tree: TreeLoaded, agreed: Target) -> Verdict:
         self._go(HeadEvent.DOUBT)

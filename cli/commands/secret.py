@@ -27,7 +27,10 @@ _RESTART = "cxmd uses it once it is started anew: systemctl restart cxmd"
 
 @click.group("secret", params=list(GLOBAL), subcommand_metavar="set NAME", no_args_is_help=False)
 def command() -> None:
-    """The secrets that this node's settings name: files in secrets.d beside node.yaml."""
+    """The secrets that this node's settings name.
+
+    Each is a file of that name in secrets.d beside node.yaml.
+    """
 
 
 @click.command("secret.set", cls=CxmCommand)

@@ -21,8 +21,6 @@ _STATES: Mapping[str, str] = {
     "suspect": "is not heard on any channel",
     "dead": "is silent on every channel",
     "blind": "is blind: its daemons are silent, its server answers",
-    _LEFT: "was stopped",
-    "unknown": "was never heard",
 }
 _STAGES: Mapping[str, str] = {
     "gather": "taking over: gathers what its peers know",
@@ -45,12 +43,16 @@ def unseen(status: Status) -> bool:
     return not alone(status) and not status.peers
 
 
+def _cluster(status: Status) -> Span:
+    return Span(status.cluster or status.cluster_id or "(no cluster yet)", "strong")
+
+
 # --- members --------------------------------------------------------------------------------------
 
 
 def members_lines(status: Status) -> list[Line]:
     """A line that says who leads, then a row for each peer."""
-    name = Span(status.cluster or "(no cluster yet)", "strong")
+    name = _cluster(status)
     if alone(status):
         return [line(name, f": {_alone(status.leadership, status.node)}")]
     heard = sum(peer.state == ALIVE for peer in status.peers)
@@ -135,7 +137,7 @@ def members_data(status: Status) -> dict[str, Any]:
 def leader_lines(status: Status) -> list[Line]:
     """Who leads, as this node sees it, by whose votes."""
     leadership = status.leadership
-    name = Span(status.cluster or "(no cluster yet)", "strong")
+    name = _cluster(status)
     if alone(status):
         return [line(name, f": {_alone(leadership, status.node)}")]
     rows = [line(name, f", as {status.node} sees it: {leading(leadership)}")]
@@ -186,9 +188,12 @@ def peer_alarms(status: Status) -> list[Line]:
 
 def _leading_alarm(status: Status) -> Iterator[Line]:
     leadership = status.leadership
-    if leadership.state is LeaderState.NOBODY:
+    if unseen(status):
+        why = leadership.reason or "no peer was seen yet"
+        yield line("  ", UNKNOWN_SIGN, f" not known who leads: {why}; this node begins nothing")
+    elif leadership.state is LeaderState.NOBODY:
         yield line("  ", FAULT_SIGN, f" {leading(leadership)} (cxm members)")
-    if leadership.state is LeaderState.WAITING:
+    elif leadership.state is LeaderState.WAITING:
         yield line(f"  {leading(leadership)}")
 
 
@@ -210,7 +215,7 @@ def _peer_faults(status: Status) -> Iterator[Line]:
             continue
         quiet = [name for name, state in peer.channels.items() if state != ALIVE]
         if quiet:
-            place = "has no use of" if peer.name == status.node else "is not heard on"
+            place = "cannot use" if peer.name == status.node else "is not heard on"
             text = f" peer {peer.name} {place} {', '.join(sorted(quiet, key=_disk_last))}"
             yield line("  ", UNKNOWN_SIGN, text)
         deaf = [name for name in missed_by(peer, status) if name in alive]
@@ -220,6 +225,8 @@ def _peer_faults(status: Status) -> Iterator[Line]:
 
 def _silence(peer: PeerStatus) -> str:
     """Dead is a belief: it is told as what it rests on."""
-    told = _STATES.get(peer.state, f"is {peer.state}")
-    ago = f", for {span(peer.last_heard_s)}" if peer.last_heard_s is not None else ""
-    return told if peer.state == "unknown" else told + ago
+    if peer.last_heard_s is None:
+        return "was never heard"
+    if peer.state == _LEFT:
+        return f"was stopped {span(peer.last_heard_s)} ago"
+    return f"{_STATES.get(peer.state, f'is {peer.state}')}, for {span(peer.last_heard_s)}"

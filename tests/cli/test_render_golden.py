@@ -68,7 +68,22 @@ def test_events_one_line_each(golden: Golden) -> None:
 
 
 def test_why(golden: Golden) -> None:
-    golden("why", plain(why_lines(WHY, MOMENT)))
+    golden("why", plain(why_lines(WHY, MOMENT, canned.OBSERVATION)))
+
+
+def test_why_says_how_old_what_it_rests_on_is() -> None:
+    old = replace(canned.OBSERVATION, age_s=63.0)
+    calm = Why(object="vm/web1", known=True, subject=canned.WEB1)
+    assert "as desired" in plain(why_lines(calm, MOMENT, canned.OBSERVATION))
+    for seen, told in (
+        (old, "? last seen 63 s ago by xen1; what follows may be untrue by now"),
+        (None, "? the pool was never seen"),
+    ):
+        text = plain(why_lines(calm, MOMENT, seen))
+        assert told in text
+        assert "as desired" not in text
+    partial = replace(canned.OBSERVATION, complete=False, missing=("node/xen2",))
+    assert "seen 2 s ago by xen1; not heard: node/xen2" in plain(why_lines(calm, MOMENT, partial))
 
 
 TREE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cli.envelope import Failure
-from cli.splicing import with_fields, with_uuid
+from cli.splicing import with_fields, with_item, with_uuid
 
 NODE = """\
 # rack b, third from above
@@ -69,3 +69,32 @@ def test_a_uuid_is_replaced_where_it_stands_once() -> None:
     assert with_uuid("n.yaml", NODE, old, new) == NODE.replace(old, new)
     with pytest.raises(Failure):
         with_uuid("n.yaml", f"{NODE}description: was {old}\n", old, new)
+
+
+@pytest.mark.parametrize(
+    ("text", "fresh"),
+    [
+        ("x: {l: [a, 'b' ]}  # why\n", "x: {l: [a, 'b', \"c\" ]}  # why\n"),
+        (
+            "x:\n  l:\n  - a\n  - b  # last\ny: 1\n",
+            'x:\n  l:\n  - a\n  - b  # last\n  - "c"\ny: 1\n',
+        ),
+        ("x:\n  l:\n    -   a", 'x:\n  l:\n    -   a\n    -   "c"'),
+        ("x:\r\n  l:\r\n  - a\r\n", 'x:\r\n  l:\r\n  - a\r\n  - "c"\r\n'),
+        (
+            "x:\n  l: [\n    a,  # one\n    b,\n  ]\n",
+            'x:\n  l: [\n    a,  # one\n    b, "c",\n  ]\n',
+        ),
+    ],
+)
+def test_an_item_comes_last_in_the_form_that_the_list_has(text: str, fresh: str) -> None:
+    assert with_item("n.yaml", text, ("x", "l"), "c") == fresh
+
+
+@pytest.mark.parametrize(
+    "text", ["x: {}\n", "x: {l: []}\n", "x:\n  l:\n  -\n    a\n", "x: {l: a}\n"]
+)
+def test_a_list_that_cannot_be_added_to_is_left(text: str) -> None:
+    with pytest.raises(Failure) as caught:
+        with_item("n.yaml", text, ("x", "l"), "c")
+    assert caught.value.finding.errors[0].code == "NotSpliced"

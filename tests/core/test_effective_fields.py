@@ -18,6 +18,7 @@ import pytest
 from cli.select import objects_of
 from reconciler.actions import Retry
 from reconciler.messages import AskApply, CallReturned, Perform, PoolLost, SourceFailed
+from reconciler.mustering import Peering, muster
 from schema import fields, model
 from schema.consent import changes, missing_consent
 from tests.core.stage import Stage, desired, pool
@@ -88,6 +89,16 @@ def exercise() -> None:
     assert missing_consent(changes(old, new), (old.cluster.limits, new.cluster.limits), "")
     assert objects_of(old)
     failing(desired(nodes={"xen1": {}}, vms={"a": {"state": "running"}}))
+    mustered()
+
+
+def mustered() -> None:
+    """What the heartbeats are told of a tree."""
+    beats = {"addresses": ["10.0.0.1", "10.1.0.1:9"], "disk": "/dev/disk/by-id/beats"}
+    tree = desired(nodes={"xen1": {"roles": ["run", "peer"], "heartbeat": beats}})
+    roster = muster(tree, "xen1", Peering(engine="builtin"), None, (7, "d"))
+    assert roster.members[0].addresses == (("10.0.0.1", 9850), ("10.1.0.1", 9))
+    assert roster.disk == "/dev/disk/by-id/beats"
 
 
 def failing(tree: model.Desired) -> None:

@@ -256,7 +256,7 @@ def _fill(path: Path) -> None:
 
 
 def disk_hurt(cluster: Cluster) -> None:
-    """The shared disk answers with old content, then not at all: with the links kept, nothing else changes."""
+    """The leader's disk shows old content, then fails: with the links kept, nothing else changes."""
     leader = cluster.start()
     terms = _terms(cluster)
     for hurt, word in ((cluster.disk.age, "shows old content"), (cluster.disk.cut, "fails")):

@@ -54,6 +54,10 @@ def _port(number: int, link: int) -> str:
     return f"n{number}-{link}"
 
 
+def _links(number: int) -> tuple[int, ...]:
+    return (MANAGEMENT,) if number == POOL_NUMBER else LINKS
+
+
 class Wires:
     """The cables between nodes 1 to `count` and the pool, and what is cut of them."""
 
@@ -68,7 +72,7 @@ class Wires:
             run("ip", "netns", "add", name)
         rows = [f"link add br{link} type bridge\nlink set br{link} up" for link in LINKS]
         for number in everybody:
-            for link in LINKS if number != POOL_NUMBER else (MANAGEMENT,):
+            for link in _links(number):
                 port, there = _port(number, link), namespace(number)
                 rows.append(f"link add {port} type veth peer name net{link} netns {there}")
                 rows.append(f"link set {port} master br{link} up")
@@ -78,12 +82,10 @@ class Wires:
 
     def _dress(self, number: int) -> None:
         """Addresses and routes of one end."""
-        rows, links = ["link set lo up"], LINKS
-        if number == POOL_NUMBER:
-            links = (MANAGEMENT,)
-        else:
+        rows = ["link set lo up"]
+        if number != POOL_NUMBER:
             rows += ["addr del 127.0.0.1/8 dev lo", "addr add 127.0.0.1/16 dev lo"]
-        for link in links:
+        for link in _links(number):
             rows.append(f"addr add {address(number, link)}/24 dev net{link}")
             rows.append(f"link set net{link} up")
         if number != POOL_NUMBER:
