@@ -22,7 +22,7 @@ ifneq ($(wildcard ../shared/bench-peers/ha3.py),)
 beside := --beside $(abspath ../shared/bench-peers/ha3.py)
 endif
 
-.PHONY: help setup demo test check lint types imports shape sim wire bench clean
+.PHONY: help setup demo test check lint types imports shape sim wire netns bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -64,6 +64,10 @@ sim: $(ready) ## simulated pools in virtual time; SEEDS=n or HOURS=h of random t
 
 wire: $(ready) ## clients of other makers against the simulator's ports
 	@$(pytest) -q tests/wire
+
+# make netns RUN=two-peers for one of them; needs root.
+netns: $(ready) ## real nodes in network namespaces: cables, disks and daemons fail
+	@$(bin)/python -m tests.netns.runs $(RUN)
 
 bench: $(ready) ## decode, diff and plan up to 20,000 VMs, and what peers cost; fails where a floor is missed
 	@$(bin)/python -m bench.core

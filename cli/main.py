@@ -35,7 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "undrain": ("undrain", "Let a drained node take VMs again."),
         "retry": ("retry", "Try again now what waits for back-off or has stalled."),
         "members": ("members", "Who is alive, who hears whom on which channel, and who leads."),
-        "leader": ("leader", "Who leads, and in which term; with --hand-over: let another one lead."),
+        "leader": ("leader", "Who leads; with --hand-over: let another one lead."),
         "hold": ("hold", "Begin nothing any more, on any node, until the hold is released."),
         "release": ("release", "End the hold of this id, exactly as cxm status shows it."),
         "notify": ("notify", "Try whether alarms reach people."),

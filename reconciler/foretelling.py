@@ -63,7 +63,7 @@ def _taken(fact: Fact, intent: Intent, journal: JournalState, age_s: float) -> I
         return
     flight = journal.in_flight.get(intent.txn)
     if flight is not None:
-        if answer is not None and flight.answered_s is None:
+        if answer is not None and flight.by and not flight.sure and answer != flight.answer:
             yield Answered(txn=intent.txn, answer=answer)
         return
     if journal.taken.get(intent.subject) == intent.txn:

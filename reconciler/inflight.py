@@ -65,10 +65,15 @@ TASK_NAMES: dict[type, str] = {
 
 
 def settle(journal: JournalState, observed: Observed, policy: RetryPolicy) -> Iterator[Settled]:
-    """The calls that this observation settles, each judged from the records."""
-    for txn in sorted(journal.in_flight):
-        flight = journal.in_flight[txn]
-        if _over(flight, observed):
+    """The calls that this observation settles, each judged from the records.
+
+    A call that lost its caller and one of a later leader may be in flight on the same object. They
+    settle together: what is seen then is excused by either.
+    """
+    flights = sorted(journal.in_flight.values(), key=lambda flight: (flight.started_s, flight.txn))
+    open_yet = {flight.subject for flight in flights if not _over(flight, observed)}
+    for flight in flights:
+        if flight.subject not in open_yet:
             yield _judged(flight, judge(flight, observed), journal, policy)
 
 

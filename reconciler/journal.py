@@ -298,8 +298,9 @@ def _foretold(state: JournalState, entry: Foretold, at_s: float) -> None:
 
 
 def _leader_changed(state: JournalState, entry: LeaderChanged, at_s: float) -> None:
+    again = state.leader[0] == entry.leader
     state.leader = (entry.leader, entry.term)
-    _orphan(state, at_s, heir=entry.leader)
+    _orphan(state, at_s, heir=None if again else entry.leader)
 
 
 def _took_over(state: JournalState, entry: TookOver, at_s: float) -> None:

@@ -51,13 +51,14 @@ def wanted(page: Page, least: str) -> bool:
 
 class Situation(Frozen, frozen=True, kw_only=True):
     """What alarms are judged by. `leaderless_s`: for how long nobody has led, None where somebody does;
-    `stalled` are the rows that only a human brings forward; `source_lost` says why, "" where not."""
+    `stalled` are the rows that only a human brings forward, None before there is a plan;
+    `source_lost` says why, "" where not."""
 
     view: View
     ledger: Ledger
     desired: Desired | None
     leaderless_s: float | None
-    stalled: tuple[Blocked, ...] = ()
+    stalled: tuple[Blocked, ...] | None = ()
     source_lost: str = ""
 
 
@@ -67,11 +68,32 @@ def alarms(situation: Situation, now: Now) -> dict[str, Page]:
         *_holds(situation),
         *_leadership(situation),
         *_peers(situation.view),
-        *_rows(situation.stalled),
+        *_rows(situation.stalled or ()),
         *_source(situation.source_lost),
         *_overdue(situation, now),
     )
     return {page.key: page for page in found}
+
+
+def ended(key: str, situation: Situation) -> bool:
+    """Whether an alarm that does not stand is over. After a start, and while a peer is neither well nor
+    given up, nobody can tell: people are not to hear of an end that is none."""
+    kind, _, name = key.partition("/")
+    view, desired = situation.view, situation.desired
+    match kind:
+        case "no-leader":
+            return situation.leaderless_s is None
+        case "mute":
+            return view.me in view.peers
+        case "peer":
+            gone = desired is not None and name not in desired.nodes
+            peer = view.peers.get(name)
+            return gone or (peer is not None and peer.state in _SETTLED)
+        case "stalled":
+            return situation.stalled is not None
+        case "maintenance":
+            return desired is not None
+    return True
 
 
 def _page(key: str, severity: Severity, title: str, *text: str) -> Page:
@@ -114,6 +136,9 @@ _BAD = {
     PeerState.DEAD: (Severity.CRITICAL, "is silent on every channel"),
     PeerState.BLIND: (Severity.WARNING, "is blind: its daemons are silent, its server answers"),
 }
+
+
+_SETTLED = (PeerState.ALIVE, PeerState.LEFT)
 
 
 def _peers(view: View) -> Iterator[Page]:

@@ -24,7 +24,7 @@ from reconciler.drift import Drift
 from reconciler.facts import Facts
 from reconciler.foretelling import still_told, taken_in, told
 from reconciler.inflight import found_open, settle, timeout_s
-from reconciler.journal import JournalState
+from reconciler.journal import InFlight, JournalState
 from reconciler.leading import Ground, Leading, Moves
 from reconciler.messages import (
     Ask,
@@ -59,7 +59,7 @@ from reconciler.messages import (
 )
 from reconciler.mustering import ALONE, Peering
 from reconciler.observed import STALE_AFTER_S, Observed
-from reconciler.paging import Situation, alarms, over
+from reconciler.paging import Situation, alarms, ended, over
 from reconciler.plan import plan
 from reconciler.records import (
     Answered,
@@ -154,6 +154,7 @@ class Reconciler:
     def start(self, now: Now) -> list[Effect]:
         """What a daemon does first: what was in flight has lost its caller, and Subversion is looked at."""
         self._write(now, DaemonStarted(version=self._version, node=self._me, term=self._view.term))
+        self._tell_again(now)
         self._take_in(self._ledger.facts.values(), now)
         self._look(now)
         self._lead(now)
@@ -316,25 +317,31 @@ class Reconciler:
         if txn not in self._journal.in_flight:
             return
         self._write(now, Answered(txn=txn, answer=answer))
-        flight = self._journal.in_flight[txn]
+        self._tell_answer(self._journal.in_flight[txn], now)
+
+    def _tell_answer(self, flight: InFlight, now: Now) -> None:
         term = still_told(flight, self._ledger)
         if not self._view.alone and term is not None:
             self._share(now, *told(self._me, flight), term=term)
 
+    def _tell_again(self, now: Now) -> None:
+        """Whoever follows our calls is to know that those before this start have lost their caller."""
+        for flight in list(self._journal.in_flight.values()):
+            if not flight.by:
+                self._tell_answer(flight, now)
+
     def _alarm(self, now: Now) -> None:
         """Tell people what began and what is over; of what the leader tells only take note."""
         facts = self._facts()
-        stand = alarms(
-            Situation(
-                view=self._view,
-                ledger=self._ledger,
-                desired=facts.desired,
-                leaderless_s=self._leading.leaderless_s(now),
-                stalled=tuple(stalled(facts)),
-                source_lost=lost_source(facts, now),
-            ),
-            now,
+        situation = Situation(
+            view=self._view,
+            ledger=self._ledger,
+            desired=facts.desired,
+            leaderless_s=self._leading.leaderless_s(now),
+            stalled=tuple(stalled(facts)) if self._planned_for is not None else None,
+            source_lost=lost_source(facts, now),
         )
+        stand = alarms(situation, now)
         speaks = self._view.leader in (None, self._me)
         for key in sorted(stand.keys() - self._journal.paged.keys()):
             page = stand[key]
@@ -342,6 +349,8 @@ class Reconciler:
             self._write(now, entry)
             self._effects += [Tell(page=page)] if speaks else []
         for key in sorted(self._journal.paged.keys() - stand.keys()):
+            if not ended(key, situation):
+                continue
             page = over(key, self._journal.paged[key])
             self._write(now, PageEnded(key=key))
             self._effects += [Tell(page=page)] if speaks else []

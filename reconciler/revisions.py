@@ -178,7 +178,7 @@ class Revisions:
             return self._reject(tree, *refusal)
         assert tree.desired is not None
         self.errors, self.reason, self.message = (), "", ""
-        if not decides and same is None or self._undercuts(tree, agreed):
+        if (not decides and same is None) or self._undercuts(tree, agreed):
             self._go(HeadEvent.LEFT_TO_LEADER)
             self.candidate = tree
             return NOTHING
@@ -201,6 +201,8 @@ class Revisions:
         if _target(tree) == agreed:
             self._go(HeadEvent.AGREED)
             return self._accept(tree, agreed)
+        if agreed is not None and _same_revision(tree.head, agreed):
+            return self._doubt_digest(tree, agreed)
         if not decides:
             return NOTHING
         if self._gate(tree) and not _approves(approved, tree):

@@ -44,7 +44,10 @@ _NONE: frozenset[Aspect] = frozenset()
 
 def excuses(journal: JournalState) -> Excuses:
     """What may be our own doing, by what is in flight. To be asked before anything is settled."""
-    return {flight.subject: _excused(flight) for flight in journal.in_flight.values()}
+    found: dict[str, frozenset[Aspect]] = {}
+    for flight in journal.in_flight.values():
+        found[flight.subject] = found.get(flight.subject, _NONE) | _excused(flight)
+    return found
 
 
 def _excused(flight: InFlight) -> frozenset[Aspect]:

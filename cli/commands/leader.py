@@ -30,7 +30,7 @@ _ANYBODY = ""
 )
 @click.option("--no-wait", is_flag=True, help="Only ask: do not wait until another node leads.")
 def command(heir: str | None, no_wait: bool) -> Finding:
-    """Who leads, and in which term; with --hand-over: let another one lead.
+    """Who leads; with --hand-over: let another one lead.
 
     Exit 0: somebody leads, acting or about to; 2: nobody does, and nothing is begun until somebody
     does; 6: this node does not know. --hand-over waits for 60 s or --timeout (exit 8), and exits 5

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+from cli.certificates import spelled
 from schema.settings import read_settings
 from tests.cli.conftest import Cxm
 
@@ -78,10 +79,9 @@ def test_a_fingerprint_is_added_and_the_rest_stays(config: Path, cxm: Cxm, serve
     assert found.exit == 0
     assert found.envelope["data"]["fingerprint"] == server.fingerprint
     assert pins(config) == ("ab" * 32, server.fingerprint)
-    after = config.read_text(encoding="utf-8")
-    assert after.replace(
-        after[after.index(', "', after.index("ab" * 32)) : after.index("]}")], ""
-    ) == (before)
+    listed = f'["{"ab" * 32}"'
+    added = f'{listed}, "{spelled(server.fingerprint.upper())}"'
+    assert config.read_text(encoding="utf-8") == before.replace(listed, added)
     assert config.stat().st_mode & 0o777 == 0o640
     again = cxm("trust", server.address, "-o", "json")
     assert (again.exit, again.envelope["data"]["changed"]) == (0, False)

@@ -16,8 +16,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from tests.netns.wires import POOL, POOL_NUMBER, PREFIX, Wires, address, inside,
 
 FOLDER = Path(tempfile.gettempdir()) / "cxm-netns"
 LOGS = Path(f"{FOLDER}-logs")
-"""What was logged and journalled in the last run, for who wants to know why it failed."""
+"""What was logged and journalled, by run, for who wants to know why one failed."""
 _LOCK = Path(f"{FOLDER}.lock")
 _TREE = Path(__file__).parents[2] / "cluster-config"
 _TIMING = "heartbeat: {interval: 500ms, suspectAfter: 2s, deadAfter: 4s}\n"
@@ -63,6 +63,18 @@ def remove_all() -> None:
     for name in ours:
         run("ip", "netns", "delete", name)
     shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Nothing is there at the beginning, and nothing at the end. Who else wants that waits."""
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        remove_all()
+        try:
+            yield
+        finally:
+            remove_all()
 
 
 def _end_processes(name: str) -> None:
@@ -88,10 +100,11 @@ def _is_zombie(pid: str) -> bool:
 class Cluster:
     """`count` peers that hear each other. Use it as a context manager; only one exists at a time."""
 
-    def __init__(self, count: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, name: str, count: int, tell: Callable[[str], None]) -> None:
         witnesses = (f"witness{number}" for number in range(1, count + 1))
         self._names = (*SERVERS, *witnesses)[:count]
         self.tell = tell
+        self._logs = LOGS / name
         self.wires = Wires(count)
         self.disk = SharedDisk(FOLDER / "heartbeat.disk")
         self.nodes: tuple[Node, ...] = ()
@@ -102,9 +115,7 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         with ExitStack() as so_far:
-            lock = so_far.enter_context(_LOCK.open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            remove_all()
+            so_far.enter_context(alone())
             so_far.callback(self._take_down)
             FOLDER.mkdir()
             self._set_up()
@@ -121,15 +132,13 @@ class Cluster:
             child.kill()
             child.wait()
         self._keep_logs()
-        remove_all()
 
-    @staticmethod
-    def _keep_logs() -> None:
-        shutil.rmtree(LOGS, ignore_errors=True)
-        LOGS.mkdir()
+    def _keep_logs(self) -> None:
+        shutil.rmtree(self._logs, ignore_errors=True)
+        self._logs.mkdir(parents=True)
         for log in (*FOLDER.rglob("*.log"), *FOLDER.rglob("pages"), *FOLDER.rglob("journal*")):
             if log.is_file():
-                shutil.copy(log, LOGS / "-".join(log.relative_to(FOLDER).parts))
+                shutil.copy(log, self._logs / "-".join(log.relative_to(FOLDER).parts))
 
     # --- setting up -------------------------------------------------------------------------------
 
@@ -310,8 +319,9 @@ class Cluster:
         ]
 
     def unhurt(self) -> None:
-        """Nothing ran twice, no server was switched off or declared dead."""
+        """Nothing ran twice, no server was switched off or declared dead, no daemon ended by itself."""
         status = self.sim("status")
+        assert not any(node.ended for node in self.nodes), [str(node) for node in self.nodes]
         assert self.sim("corruption")["count"] == 0
         assert all(host["powered"] for host in status["hosts"]), status["hosts"]
         assert self.calls("declare_dead") == []

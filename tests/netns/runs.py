@@ -357,7 +357,7 @@ RUNS = (
     Run("clocks-apart", 3, clocks_apart),
     Run("disk-full", 3, disk_full),
     Run("disk-hurt", 3, disk_hurt),
-    Run("five-peers", 5, five_peers, often=True),
+    Run("five-peers", 5, five_peers),
     Run("held", 3, held, often=True),
 )
 
@@ -370,7 +370,7 @@ def carry_out(run: Run) -> None:
         sys.stdout.write(f"{time.monotonic() - began_s:6.1f} s  {text}\n")
         sys.stdout.flush()
 
-    with Cluster(run.nodes, tell) as cluster:
+    with Cluster(run.name, run.nodes, tell) as cluster:
         run.act(cluster)
         cluster.unhurt()
 
@@ -391,7 +391,7 @@ def main(names: Sequence[str]) -> int:
             carry_out(run)
         except (AssertionError, CommandFailed) as error:
             failed += 1
-            sys.stdout.write(f"{run.name} FAILED: {error}\n  logs: {LOGS}\n")
+            sys.stdout.write(f"{run.name} FAILED: {error}\n  logs: {LOGS / run.name}\n")
     took_s = time.monotonic() - began_s
     sys.stdout.write(f"{len(chosen)} runs, {failed} failed, {took_s:.0f} s\n")
     return 1 if failed else 0
