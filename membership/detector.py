@@ -76,9 +76,11 @@ class Detector:
         track.highest = max(track.highest, beat.seq)
         if not self._proves_life(beat, channel, first=first):
             return False
-        track.beat = beat
         track.heard[channel] = now_s
-        track.left = beat.leaving
+        if track.beat is None or beat.seq == track.highest:
+            # What was overtaken on another channel is a sign of life, but no longer what it says.
+            track.beat = beat
+            track.left = beat.leaving
         return True
 
     @staticmethod

@@ -12,11 +12,14 @@ from enum import StrEnum
 from random import Random
 
 from membership.heartbeat import Ack, Beat
-from membership.roster import Roster
+from membership.roster import DRIFT, EFFECT_S, Roster
 from membership.view import Standing
 from schema.model import Frozen
 
 DISK_VOTER = "disk"
+
+FOREVER_S = 1e12
+"""A lease that nobody can end. JSON has no infinity."""
 
 _REPLIED = ("asking", "candidate", "leader")
 
@@ -68,7 +71,13 @@ class Election:
         self.elected_s = 0.0
         self.resigned = 0
         self.successor = ""
+        self._heir = False
         self._random = random
+        self._acts_s = 0.0
+        self._alone_s = now_s
+        self._slow_s = 0.0
+        self._slow_until_s = now_s
+        self._leases: dict[str, float] = {}
         self._proposal = vote.term
         self._ballot = vote.term if vote.voted_for == roster.me else 0
         self._agreed: dict[str, float] = {}
@@ -91,6 +100,11 @@ class Election:
         return self._ballot
 
     @property
+    def wanted(self) -> str:
+        """The answer that counts as agreement now."""
+        return "would" if self.role is Role.ASKING else "yes"
+
+    @property
     def votes(self) -> bool:
         return self.roster.me in self.roster.voters.names
 
@@ -109,7 +123,7 @@ class Election:
             return Standing(
                 term=self.vote.term,
                 leader=self.roster.me,
-                acts_from_s=self.elected_s + self.roster.timing.wait_s,
+                acts_from_s=self._acts_s,
                 lead_until_s=self.lease_s,
             )
         return Standing(term=self.vote.term, leader=self.leader)
@@ -121,25 +135,67 @@ class Election:
         others = self.quorum - 1
         if self.role is not Role.LEADER or len(sent) < others:
             return 0.0
-        if others == 0:
-            return float("inf")
-        return sent[others - 1] + self.roster.timing.lease_s
+        return (sent[others - 1] if others else self._alone_s) + self._length_s()
+
+    def _length_s(self) -> float:
+        """Of a lease. Where voters count by different trees, the shortest that any of them counts by."""
+        told = [lease_s for name, lease_s in self._leases.items() if lease_s > 0.0]
+        return min([self.roster.timing.lease_s, *told])
+
+    def _longest_s(self, now_s: float) -> float:
+        """The lease that a leader may still count by, as far as this node knows: where it was made
+        shorter not every leader may have heard of it."""
+        lease_s = self.roster.timing.lease_s
+        return max(lease_s, self._slow_s) if now_s < self._slow_until_s else lease_s
+
+    def deadline(self) -> float:
+        """When something happens though nothing is heard."""
+        if self.role is Role.LEADER:
+            return self.lease_s
+        if self.role is not Role.FOLLOWER:
+            return self._give_up_s
+        if self._stand_s is not None:
+            return self._stand_s
+        return max(self._promise_s, self._defer_s) if self.votes else float("inf")
+
+    # --- the roster -----------------------------------------------------------------------------
+
+    def follow(self, roster: Roster, now_s: float) -> None:
+        """Work by this roster from now on. Who agreed as a voter of other voters agreed to nothing."""
+        before, longest_s = self.roster, self._longest_s(now_s)
+        self.roster = roster
+        if roster.timing.lease_s < longest_s:
+            self._slow_s = longest_s
+            self._slow_until_s = now_s + longest_s * DRIFT + EFFECT_S
+        if self.role is not Role.LEADER and before.voters != roster.voters:
+            self._yield()
+        self._agreed = {name: at_s for name, at_s in self._agreed.items() if self._counts(name)}
+        self._leases = {name: lease_s for name, lease_s in self._leases.items() if self._counts(name)}
+
+    def _counts(self, voter: str) -> bool:
+        return voter in self.roster.voters.names or (voter == DISK_VOTER and self.disk_counts)
 
     # --- time -----------------------------------------------------------------------------------
 
-    def tick(self, now_s: float, *, may_stand: bool, leader_alive: bool) -> None:
-        """Let time pass. `may_stand`: candidacy is fresh and nothing speaks against this node."""
+    def tick(self, now_s: float, *, may_stand: bool, current: bool, leader_alive: bool) -> None:
+        """Let time pass. `may_stand`: candidacy is fresh and nothing speaks against this node.
+        `current`: nobody knows later voters than we do."""
         if not leader_alive and self.role is not Role.LEADER:
             self.leader = None
-        if self.role is Role.LEADER and (now_s >= self.lease_s or not may_stand or not self.votes):
-            self._yield(now_s)
-        elif self.role in (Role.ASKING, Role.CANDIDATE):
-            if now_s >= self._give_up_s or not may_stand:
-                self._yield(now_s)
-        elif self._may_stand(now_s, may_stand):
-            self._approach(now_s)
-        else:
-            self._stand_s = None
+        if current:
+            self._alone_s = now_s
+        match self.role:
+            case Role.LEADER:
+                if now_s >= self.lease_s or not may_stand or not self.votes:
+                    self._yield()
+            case Role.ASKING | Role.CANDIDATE:
+                if now_s >= self._give_up_s or not (may_stand and current):
+                    self._yield()
+            case Role.FOLLOWER:
+                if self._may_stand(now_s, may_stand and current):
+                    self._approach(now_s)
+                else:
+                    self._stand_s = None
 
     def _may_stand(self, now_s: float, may_stand: bool) -> bool:
         free = now_s >= self._promise_s and now_s >= self._defer_s
@@ -149,14 +205,19 @@ class Election:
         """One after the other, by name and chance, so that two seldom ask at once."""
         interval_s = self.roster.timing.interval_s
         if self._stand_s is None:
-            rank = self.roster.voters.names.index(self.roster.me)
-            spread = min(rank, 4) + self._random.random()
-            self._stand_s = now_s + interval_s * 0.5 * spread
+            self._stand_s = now_s + interval_s * 0.5 * self._spread()
         if now_s >= self._stand_s:
             self._stand_s = None
+            self._heir = False
             self._agreed = {}
             self._turn(Turn.STAND)
             self._give_up_s = now_s + self._patience_s()
+
+    def _spread(self) -> float:
+        if self._heir:
+            return 0.0
+        rank = self.roster.voters.names.index(self.roster.me)
+        return min(rank, 4) + self._random.random()
 
     def _patience_s(self) -> float:
         timing = self.roster.timing
@@ -173,16 +234,15 @@ class Election:
 
     def restart(self, now_s: float) -> None:
         """We were away: nothing that was agreed with us before holds, and we promise anew."""
-        self._yield(now_s)
-        self._promised_to = ""
-        self._promise_s = now_s + self.roster.timing.promise_s
+        self._yield()
+        self._promise("", now_s)
+        self._defer_s = now_s
 
     # --- agreement ------------------------------------------------------------------------------
 
     def agreed(self, voter: str, sent_s: float, now_s: float) -> None:
         """A voter, or the disk, agrees to what we sent at `sent_s`."""
-        known = voter in self.roster.voters.names or (voter == DISK_VOTER and self.disk_counts)
-        if self.role is Role.FOLLOWER or not known:
+        if self.role is Role.FOLLOWER or not self._counts(voter):
             return
         self._agreed[voter] = max(sent_s, self._agreed.get(voter, sent_s))
         if len(self._agreed) + 1 >= self.quorum:
@@ -203,41 +263,53 @@ class Election:
         elif self.role is Role.CANDIDATE:
             self._turn(Turn.QUORUM)
             self.leader, self.elected_s = self.roster.me, now_s
+            self._acts_s = now_s + self._longest_s(now_s) * DRIFT + EFFECT_S
             self.resigned, self.successor = 0, ""
 
-    def refused(self, own: int, now_s: float) -> None:
+    def refused(self, own: int) -> None:
         """A voter says no, and that it knows term `own`."""
         if own > self.vote.term:
             self.vote = Vote(term=own)
-            self._yield(now_s)
+            self._yield()
 
-    def beaten(self, ballot: int, now_s: float) -> None:
+    def beaten(self, ballot: int) -> None:
         """The other voter's slot shows a ballot above ours: the disk is no longer with us."""
         self._agreed.pop(DISK_VOTER, None)
         if self.role in (Role.LEADER, Role.CANDIDATE) and ballot > self._ballot:
-            self.refused(ballot, now_s)
+            self.refused(ballot)
 
     def hand_over(self, to: str, now_s: float) -> bool:
         """Step down for the sake of another; False where we do not lead."""
         if self.role is not Role.LEADER:
             return False
         term = self.vote.term
-        self._yield(now_s)
+        self._yield()
         self.resigned, self.successor = term, to
         self._defer_s = now_s + 2.0 * self.roster.timing.suspect_after_s
         return True
 
     # --- what others say ------------------------------------------------------------------------
 
+    def told(self, name: str, lease_s: float) -> None:
+        """By which lease a voter counts."""
+        if self._counts(name):
+            self._leases[name] = lease_s
+
     def heard(self, beat: Beat, now_s: float) -> Ack | None:
         """Take in what a living peer says of leadership; the answer that it is owed."""
+        self.told(beat.sender, beat.lease_s)
         self._released(beat, now_s)
-        if beat.role not in _REPLIED or beat.sender not in self.roster.voters.names:
+        if beat.role not in _REPLIED or not self._respected(beat):
             if self.leader == beat.sender:
                 self.leader = None
             return None
         answer = self._answer(beat, now_s)
         return Ack(term=beat.term, seq=beat.seq, answer=answer, own=self.vote.term)
+
+    def _respected(self, beat: Beat) -> bool:
+        """Whether the sender is a voter, as far as we know or it knows better."""
+        voters = self.roster.voters
+        return beat.sender in voters.names or beat.epoch > voters.epoch
 
     def _answer(self, beat: Beat, now_s: float) -> str:
         match beat.role:
@@ -248,15 +320,21 @@ class Election:
         return "would" if self._would(beat, now_s) else "no"
 
     def _follow(self, beat: Beat, now_s: float) -> str:
-        """A leader of this or a later term: whoever elected it was free to, so we are bound anew."""
+        """A leader of this or a later term: whoever elected it was free to, so we are bound anew.
+
+        Of older voters than ours it is still the leader, and gets no renewal from us: its quorum need
+        not share a voter with one of the voters after ours.
+        """
         if beat.term < self.vote.term or self._leads_it(beat.term):
             return "no"
         if beat.term > self.vote.term:
             self.vote = Vote(term=beat.term)
-        self._yield(now_s)
-        self.leader = beat.sender
+        self._yield()
+        self.leader, self._heir = beat.sender, False
+        if not self.votes or beat.epoch < self.roster.voters.epoch:
+            return "no"
         self._promise(beat.sender, now_s)
-        return "yes" if self.votes else "no"
+        return "yes"
 
     def _leads_it(self, term: int) -> bool:
         return self.role is Role.LEADER and self.vote.term == term
@@ -269,7 +347,7 @@ class Election:
         if not free or self.role is Role.LEADER or not self._unbound(beat, now_s):
             return "no"
         self.vote = Vote(term=beat.term, voted_for=beat.sender)
-        self._yield(now_s)
+        self._yield()
         self._promise(beat.sender, now_s)
         return "yes"
 
@@ -285,21 +363,21 @@ class Election:
 
     def _promise(self, to: str, now_s: float) -> None:
         self._promised_to = to
-        self._promise_s = now_s + self.roster.timing.promise_s
+        self._promise_s = now_s + self._longest_s(now_s) * DRIFT
 
     def _released(self, beat: Beat, now_s: float) -> None:
-        """A leader that stepped down binds nobody any more."""
+        """A leader that stepped down binds nobody any more. Its heir does not wait, the others let it try."""
         if not beat.resigned or beat.resigned != self.vote.term:
             return
         if self._promised_to == beat.sender and self._promise_s > now_s:
             self._promised_to, self._promise_s = "", now_s
-            others = beat.successor not in ("", self.roster.me)
+            self._heir = beat.successor == self.roster.me
             patience_s = self.roster.timing.suspect_after_s
+            others = not self._heir and beat.successor != ""
             self._defer_s = now_s + patience_s if others else now_s
 
-    def _yield(self, now_s: float) -> None:
+    def _yield(self) -> None:
         """Back to following. What we promised ourselves as leader is over with our lease."""
-        del now_s
         if self.role is Role.LEADER:
             self.leader = None
         self._agreed = {}

@@ -177,19 +177,21 @@ class Heart:
             if beat.nonce != self._nonce:
                 self._silence("twin: another daemon sends heartbeats in the name of this node")
             return
+        if beat.sender in self._detector.tracks:
+            self._check_echo(beat)
         fresh = self._detector.news(beat, channel, now_s)
         track = self._detector.tracks.get(beat.sender)
         if track is not None and version != self._protocol and not track.problem:
             track.problem = f"speaks version {version} of the protocol, not {self._protocol}"
         if not fresh or track is None:
             return
-        self._check_echo(beat)
         if beat.ack is not None:
             self._acked(beat.sender, beat.ack, now_s)
         if beat.seq == track.highest:
             self._answer(beat, channel, now_s)
 
     def _check_echo(self, beat: Beat) -> None:
+        """What a peer remembers of us: also, and above all, where it takes us for a ghost of ourselves."""
         if beat.echo is not None and beat.echo.generation > self._memory.generation:
             self._silence(
                 f"rollback: {beat.sender} knows generation {beat.echo.generation} of this node, whose"
@@ -222,7 +224,7 @@ class Heart:
             return
         if ack.answer == "no":
             election.refused(ack.own, now_s)
-        elif ack.term == election.term and ack.answer == _wanted(election.role):
+        elif ack.term == election.term and ack.answer == election.wanted:
             election.agreed(voter, sent_s, now_s)
 
     # --- the disk -------------------------------------------------------------------------------
@@ -247,17 +249,12 @@ class Heart:
             self._disk_vote(own, beats, event, now_s)
 
     def _wrong(self, event: SlotsRead) -> str:
-        header = slots.unpack_header(event.header)
-        if header is None:
-            return "unformatted, or its header is damaged: cxm heartbeat format"
-        if header.cluster_id != self._roster.cluster_id:
-            return f"belongs to cluster {header.cluster_id}"
-        if self._memory.disk_id not in ("", header.disk_id):
-            return "another disk than before, or an old copy of it: cxm heartbeat show"
-        if not self._memory.disk_id:
-            self._memory = replace(self._memory, disk_id=header.disk_id)
+        known = self._memory.disk_id
+        fault, disk_id = slots.identified(event.header, self._roster.cluster_id, known)
+        if not fault and not known:
+            self._memory = replace(self._memory, disk_id=disk_id)
             self._effects.append(Remember(memory=self._memory))
-        return ""
+        return fault
 
     def _slot(self, event: SlotsRead, place: int) -> Beat | None:
         if place >= len(event.slots):
@@ -433,13 +430,13 @@ class Heart:
 
     def _peers(self, now_s: float) -> dict[str, Peer]:
         peers: dict[str, Peer] = {}
-        disk = self._roster.disk is not None
+        timing = self._roster.timing
         for member in self._roster.members:
             channels = [(f"net{at + 1}", at) for at in range(len(member.addresses))]
-            channels += [("disk", DISK)] if disk else []
+            channels += [("disk", DISK)] if self._roster.disk is not None else []
             if member.name == self._roster.me:
                 shown = {label: PeerState.ALIVE for label, _ in channels}
-                if disk and self._disk:
+                if self._disk_problem:
                     shown["disk"] = PeerState.UNKNOWN
                 notes = {**self._candidacy.notes, "epoch": str(self._roster.voters.epoch)}
                 peers[member.name] = Peer(
@@ -451,7 +448,6 @@ class Heart:
                     problem=self._mute,
                 )
             else:
-                timing = self._roster.timing
                 peers[member.name] = self._detector.peer(member.name, channels, timing, now_s)
         return peers
 
@@ -462,12 +458,7 @@ class Heart:
             return self._mute
         if not voters.epoch:
             return "the cluster is not founded: its peers do not all hear each other yet"
-        timing = self._roster.timing
-        heard = [
-            name
-            for name in voters.names
-            if name == self._roster.me or self._detector.alive(name, timing, now_s)
-        ]
+        heard = {self._roster.me, *self._sees(now_s)} & {*voters.names}
         agree = len(heard) + (1 if self._election.disk_counts and not self._disk else 0)
         if self._roster.engine == "builtin" and agree < voters.quorum:
             disk = f", its disk: {self._disk}" if self._disk_problem else ""
@@ -479,8 +470,3 @@ class Heart:
         if always or self._pushed is None or not view.same(self._pushed):
             self._pushed = view
             self._effects.append(Push(view=view))
-
-
-def _wanted(role: Role) -> str:
-    """The answer that counts as agreement."""
-    return "would" if role is Role.ASKING else "yes"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import zlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -54,7 +55,10 @@ class Beat(Frozen, frozen=True, kw_only=True):
     """One heartbeat. `role` is "", asking, candidate or leader, in `term`.
 
     `ballot` is the highest term for which the sender ever stood; `epoch` and `revision` are those of
-    its voters; `resigned` is the term from which it has stepped down, for the sake of `successor`.
+    its voters; `lease_s` is the lease that it counts by (0: it does not say); `disk` is the shared disk
+    that it works with; `resigned` is the term from which it has stepped down, for the sake of
+    `successor`. Where the names in `sees` would not fit, `bits` has one bit for each member in the
+    order of the roster, whose names have the checksum `among`.
     """
 
     cluster: str
@@ -65,11 +69,14 @@ class Beat(Frozen, frozen=True, kw_only=True):
     channel: int
     echo: Echo | None = None
     sees: tuple[str, ...] = ()
+    bits: bytes = b""
+    among: int = 0
     term: int = 0
     role: str = ""
     ballot: int = 0
     epoch: int = 0
     revision: int = 0
+    lease_s: float = 0.0
     ack: Ack | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     disk: str = ""
@@ -87,13 +94,36 @@ def key_id(key: bytes) -> bytes:
     return hashlib.sha256(b"cxm heartbeat key id 1" + key).digest()[:4]
 
 
-def encode(beat: Beat, key: bytes, version: int = PROTOCOL) -> bytes:
-    """The frame; without `sees` and `notes` where it would not fit into a datagram."""
+def encode(beat: Beat, key: bytes, version: int = PROTOCOL, names: Sequence[str] = ()) -> bytes:
+    """The frame. Where it would not fit into a datagram it says whom it sees in bits (`names` are those
+    of the roster), and, where even that is too long, leaves out what `cxmd` tells."""
     frame = _framed(msgspec.msgpack.encode(beat), key, version)
     if len(frame) > LARGEST:
-        bare = msgspec.structs.replace(beat, sees=(), notes={})
-        frame = _framed(msgspec.msgpack.encode(bare), key, version)
+        beat = _shortened(beat, names)
+        frame = _framed(msgspec.msgpack.encode(beat), key, version)
+    if len(frame) > LARGEST:
+        beat = msgspec.structs.replace(beat, notes={})
+        frame = _framed(msgspec.msgpack.encode(beat), key, version)
     return frame
+
+
+def _shortened(beat: Beat, names: Sequence[str]) -> Beat:
+    seen = sum(1 << place for place, name in enumerate(names) if name in beat.sees)
+    bits = seen.to_bytes(-(-len(names) // 8), "little")
+    return msgspec.structs.replace(beat, sees=(), bits=bits, among=_checksum(names))
+
+
+def named(beat: Beat, names: Sequence[str]) -> Beat:
+    """The message with whom it sees by name. Of another roster than ours bits say nothing."""
+    if not beat.bits or beat.among != _checksum(names):
+        return beat
+    seen = int.from_bytes(beat.bits, "little")
+    sees = tuple(name for place, name in enumerate(names) if seen >> place & 1)
+    return msgspec.structs.replace(beat, sees=sees, bits=b"", among=0)
+
+
+def _checksum(names: Sequence[str]) -> int:
+    return zlib.crc32("\n".join(names).encode())
 
 
 def _framed(body: bytes, key: bytes, version: int) -> bytes:
@@ -103,7 +133,7 @@ def _framed(body: bytes, key: bytes, version: int) -> bytes:
 
 def decode(frame: bytes, keys: Sequence[bytes]) -> tuple[int, Beat] | None:
     """Version and content of a frame signed by any of `keys`; None for anything else."""
-    if len(frame) <= _HEAD + _TAG or not frame.startswith(MAGIC):
+    if not _HEAD + _TAG < len(frame) <= LARGEST or not frame.startswith(MAGIC):
         return None
     head, tag = frame[:-_TAG], frame[-_TAG:]
     named = frame[len(MAGIC) + 1 : _HEAD]

@@ -22,6 +22,9 @@ from reconciler.actions import (
     Done,
     EnableNode,
     Retry,
+    SetMemory,
+    SetVcpusAtStartup,
+    SetVcpusMax,
     Stalled,
     StartOn,
     Unsure,
@@ -54,6 +57,9 @@ from reconciler.records import (
     TookOver,
 )
 
+SETTERS = (SetMemory, SetVcpusMax, SetVcpusAtStartup)
+"""Calls that are made on a halted VM only."""
+
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
@@ -75,6 +81,11 @@ class InFlight:
     def call(self) -> Call:
         assert self.action.call is not None
         return self.action.call
+
+    @property
+    def implies_stop(self) -> bool:
+        """Whether a leader that was followed in this has stopped the VM before, be it that we missed it."""
+        return bool(self.by) and self.action.verb is Verb.RESTART and isinstance(self.call, SETTERS)
 
     @property
     def sure(self) -> bool:
@@ -177,7 +188,10 @@ def _intended(state: JournalState, entry: Intended, at_s: float) -> None:
     flight = InFlight(entry.txn, entry.action, entry.subject, at_s, by=entry.by)
     state.in_flight[entry.txn] = flight
     action, call = flight.action, flight.call
-    if isinstance(call, CleanShutdown) and action.verb is not Verb.STOP:
+    if flight.implies_stop:
+        owed = OwnStop(action.cause, action.reason, action.node, at_s)
+        state.own_stops.setdefault(entry.subject, owed)
+    elif isinstance(call, CleanShutdown) and action.verb is not Verb.STOP:
         state.own_stops[call.vm] = OwnStop(action.cause, action.reason, action.node, at_s)
     elif isinstance(call, DisableNode):
         state.own_cordons.add(call.node)

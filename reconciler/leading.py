@@ -241,7 +241,7 @@ class Leading:
         after: FoundedVoters | None = None
         if founded is None:
             after = found(desired, self._me, self._pushed, name)
-        elif self.may_act(now):
+        elif self.decides(now):
             after = change(desired, self._me, self._pushed, founded, tree.head.revision)
         if after is not None:
             moves.facts.append(("voters", after))

@@ -7,7 +7,7 @@ its peers hear each other and none of them knows of any voters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from membership.ledger import FoundedVoters
 from membership.roster import Member, Roster, Timing, Voters
@@ -56,7 +56,8 @@ def muster(
 ) -> Roster:
     """The roster that this tree means. `tree` is its revision and digest."""
     beat = desired.cluster.heartbeat
-    slots = founded.slots if founded is not None else {}
+    names = [node.name for node in peers(desired)]
+    slots = _slots(names, founded)
     own = desired.nodes.get(me)
     return Roster(
         cluster_id=desired.cluster.id,
@@ -73,6 +74,14 @@ def muster(
         revision=tree[0],
         digest=tree[1],
     )
+
+
+def _slots(names: Sequence[str], founded: FoundedVoters | None) -> dict[str, int]:
+    """Everybody's place on a shared disk. Who votes keeps its own; one that is to join takes a free one."""
+    slots = dict(founded.slots) if founded is not None else {}
+    for name in names:
+        slots.setdefault(name, _free(slots))
+    return slots
 
 
 def _voters(founded: FoundedVoters | None) -> Voters:

@@ -40,13 +40,15 @@ Excuses = Mapping[str, frozenset[Aspect]]
 """VM uuid -> the aspects that calls of ours in flight on it may have changed."""
 
 _NONE: frozenset[Aspect] = frozenset()
+_STOPPED: frozenset[Aspect] = frozenset({"power", "placement"})
 
 
 def excuses(journal: JournalState) -> Excuses:
     """What may be our own doing, by what is in flight. To be asked before anything is settled."""
     found: dict[str, frozenset[Aspect]] = {}
     for flight in journal.in_flight.values():
-        found[flight.subject] = found.get(flight.subject, _NONE) | _excused(flight)
+        more = _STOPPED if flight.implies_stop else _NONE
+        found[flight.subject] = found.get(flight.subject, _NONE) | _excused(flight) | more
     return found
 
 

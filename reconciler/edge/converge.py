@@ -101,8 +101,15 @@ class Converge:
     def _share(self, facts: list[Fact]) -> None:
         if facts:
             self._ledger.append(tuple(facts))
-            self._sharing.add(asyncio.create_task(self._peers.share(tuple(facts))))
+            sharing = asyncio.create_task(self._peers.share(tuple(facts)))
+            self._sharing.add(sharing)
+            self._spawn(self._acknowledged(sharing))
             facts.clear()
+
+    async def _acknowledged(self, sharing: asyncio.Task[None]) -> None:
+        """One that breaks ends the daemon, and stays among those that no call goes ahead of."""
+        await sharing
+        self._sharing.discard(sharing)
 
     async def _begun(self, effect: Effect) -> None:
         match effect:
@@ -123,7 +130,9 @@ class Converge:
         before = set(self._sharing)
         if before:
             await asyncio.wait(before)
-            self._sharing -= before
+        for sharing in before:
+            # What could not be shared has not been told: nothing may rest on it.
+            sharing.result()
 
     async def _performed(self, effect: Perform) -> CallReturned:
         """The pool keeps the deadline itself; this one is for the day on which it does not."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from reconciler.edge.lines import sync_folder
 
 _LENGTH = 16
+_DIGITS = frozenset("0123456789abcdef")
 
 
 def stored_mark(state_dir: Path) -> str:
@@ -19,10 +20,10 @@ def stored_mark(state_dir: Path) -> str:
     """
     path = state_dir / "mark"
     try:
-        mark = path.read_text(encoding="ascii").strip()
+        mark = path.read_bytes().decode("ascii", "replace").strip()
     except FileNotFoundError:
         mark = ""
-    if len(mark) == _LENGTH:
+    if len(mark) == _LENGTH and set(mark) <= _DIGITS:
         return mark
     mark = secrets.token_hex(_LENGTH // 2)
     fresh = path.with_name("mark.new")

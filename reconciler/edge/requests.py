@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from membership.edge.invitation import GOOD_FOR_S
+from membership.edge.peer_wire import decoded
 from membership.view import View
 from reconciler.messages import Ask, AskHold, AskLook, AskNotify, Reply, Request
 from reconciler.paging import test
@@ -24,7 +25,6 @@ HOLD_EVERY_S = 0.5
 HOLD_WITHIN_S = 30.0
 
 _ASKS: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
-_REPLIES: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 VERB = "ask"
 """The verb by which requests of people travel over the peer channel."""
@@ -114,7 +114,7 @@ class Requests:
         """A request that came to `peer`, which took this node for the leader."""
         try:
             ask = _ASKS.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return 400, _refused(
                 "NotUnderstood", f"{peer} asks for what is not known here: {error}"
             )
@@ -129,7 +129,7 @@ class Requests:
     async def _forward(self, leader: str, ask: Ask) -> Reply:
         try:
             _, body = await self._others.ask(leader, VERB, self._signed(ask), FORWARD_S)
-            return _REPLIES.decode(body)
+            return decoded(body, Reply)
         except (OSError, TimeoutError, msgspec.DecodeError) as error:
             message = f"{leader} leads and does not answer this node: {error}; try again shortly"
             return Reply(accepted=False, reason="LeaderSilent", message=message)
@@ -173,9 +173,10 @@ class Requests:
             return True
         if view.leader is not None:
             return await self._others.holds(view.leader)
-        names = [name for name in view.voters.names if name != view.me]
-        know = [name for name in names if await self._others.holds(name)]
-        return len(know) + (view.me in view.voters.names) >= view.voters.blocking
+        names, enough = _who_counts(view)
+        others = (self._others.holds(name) for name in names if name != view.me)
+        know = sum(await asyncio.gather(*others)) + (view.me in names)
+        return bool(names) and know >= enough
 
     async def _notify(self, request: AskNotify) -> Reply:
         told = tuple(await self._telling.tell(test(self._node, request.by)))
@@ -185,6 +186,18 @@ class Requests:
         failed = [line for line in told if not line.endswith(": told")]
         reason = "NotifyFailed" if failed else ""
         return Reply(accepted=not failed, reason=reason, message="; ".join(failed), notes=told)
+
+
+def _who_counts(view: View) -> tuple[Sequence[str], int]:
+    """While no leader is known: who may have to do with the next one, and how many of them, told of a
+    hold, leave none that does not hear of it.
+
+    Voters are needed by whoever leads. Where they are not known, or do not decide, any peer may lead;
+    a node without a view knows of nobody.
+    """
+    if view.voters.epoch and view.engine == "builtin":
+        return view.voters.names, view.voters.blocking
+    return tuple(view.peers), len(view.peers)
 
 
 def _refused(reason: str, message: str) -> bytes:

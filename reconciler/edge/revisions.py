@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from msgspec import field
 
 from reconciler.edge.lines import sync_folder
 from reconciler.messages import Authorship, Head
+from schema import tree as trees
 from schema.model import Frozen
 
 KEPT = 10
@@ -44,6 +46,7 @@ class RevisionStore:
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir / "revisions"
         self._target = state_dir / "target"
+        self._admitting = threading.Lock()
         self._folder.mkdir(mode=0o750, exist_ok=True)
         for left in self._folder.glob(_INCOMING + "*"):
             shutil.rmtree(left)
@@ -60,15 +63,24 @@ class RevisionStore:
 
         Removing a large tree takes its time: this is to run beside the event loop, not in it.
         """
-        name = _name(origin.head.revision, digest)
-        _write_durably(self._folder / f"{name}.json", msgspec.json.encode(origin))
-        if not (self._folder / name).exists():
-            _sync_tree(tree)
-            tree.rename(self._folder / name)
-        self.discard(tree)
-        sync_folder(self._folder)
-        target = self._target.readlink().name if self._target.is_symlink() else ""
-        self._prune(keep={name, target})
+        with self._admitting:
+            name = _name(origin.head.revision, digest)
+            _write_durably(self._folder / f"{name}.json", msgspec.json.encode(origin))
+            self._place(tree, self._folder / name, digest)
+            self.discard(tree)
+            sync_folder(self._folder)
+            target = self._target.readlink().name if self._target.is_symlink() else ""
+            self._prune(keep={name, target})
+
+    def _place(self, tree: Path, home: Path, digest: str) -> None:
+        """One that lies there already stays, unless it was changed after it was fetched."""
+        if home.exists():
+            if _is(home, digest):
+                os.utime(home)
+                return
+            home.rename(tree.with_name("damaged"))
+        _sync_tree(tree)
+        tree.rename(home)
 
     def keep(self, revision: int, digest: str) -> None:
         """Make a revision the last known good one. Durable when it returns."""
@@ -143,6 +155,13 @@ def read_tree(root: Path) -> dict[str, bytes]:
     return files
 
 
+def _is(root: Path, digest: str) -> bool:
+    try:
+        return trees.digest(read_tree(root)) == digest
+    except (OSError, UnreadableTree):
+        return False
+
+
 def _walk(root: Path) -> Iterator[Path]:
     """Everything below that is not a folder. Links to folders are not followed."""
     with os.scandir(root) as entries:
@@ -170,10 +189,13 @@ def _sync_file(path: Path) -> None:
 
 
 def _write_durably(path: Path, content: bytes) -> None:
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(content)
-    _sync_file(fresh)
-    fresh.replace(path)
+    """Under a name of its own first: two fetches may bring one revision at the same time."""
+    handle, fresh = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(fresh).replace(path)
 
 
 def _name(revision: int, digest: str) -> str:

@@ -65,8 +65,9 @@ class SubversionSource:
         """From this disk where it was fetched before, else from Subversion as of that revision."""
         try:
             stored = await asyncio.to_thread(self._stored, target)
-        except UnreadableTree as error:
-            return Staged(target=target, message=str(error))
+        except UnreadableTree:
+            # What is damaged on this disk may be whole where it came from.
+            stored = None
         if stored is not None:
             return Staged(target=target, tree=stored)
         found = await self.fetch(_head(target), since, timeout_s)
@@ -79,8 +80,7 @@ class SubversionSource:
         into = self._store.incoming()
         try:
             await fetch(into)
-            origin = Origin(head=_head(target))
-            return _staged(target, await asyncio.to_thread(self._admitted, into, origin, ()))
+            return await asyncio.to_thread(self._received, into, target)
         except (UnreadableTree, OSError) as error:
             return Staged(target=target, message=str(error))
         finally:
@@ -125,6 +125,14 @@ class SubversionSource:
         loaded = self._loaded(origin, read_tree(into))
         self._store.admit(into, loaded.digest, origin)
         return replace(loaded, messages=messages)
+
+    def _received(self, into: Path, target: Target) -> Staged:
+        """What is not the agreed tree gets no place here."""
+        origin = Origin(head=_head(target))
+        staged = _staged(target, self._loaded(origin, read_tree(into)))
+        if staged.tree is not None:
+            self._store.admit(into, target.digest, origin)
+        return staged
 
     def _loaded(self, origin: Origin, files: Mapping[str, bytes]) -> TreeLoaded:
         read = tree.load(files, self._cache)

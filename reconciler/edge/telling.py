@@ -21,6 +21,12 @@ from schema.model import Frozen
 from schema.settings import Notify
 
 WITHIN_S = 30.0
+KILLED_S = 1.0
+"""Who was killed is gone by then, or hangs in the kernel."""
+
+MOST_SAID = 4096
+"""Bytes of a program's last words that are kept."""
+
 SENDMAIL = "/usr/sbin/sendmail"
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
@@ -94,21 +100,48 @@ async def _run(command: Sequence[str], given: bytes) -> None:
         env=_ENVIRONMENT,
         start_new_session=True,
     )
+    assert child.stdin is not None, "asked for above"
+    assert child.stderr is not None, "asked for above"
+    ended = False
     try:
-        _, errors = await child.communicate(given)
+        errors, _, status = await asyncio.gather(
+            _tail(child.stderr), _feed(child.stdin, given), child.wait()
+        )
+        ended = True
     finally:
-        if child.returncode is None:
+        # It may have ended and left children that keep its standard error open.
+        if not ended:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-    if child.returncode:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KILLED_S):
+                    await child.wait()
+    if status:
         said = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise _Refused(f"exit {child.returncode}" + "".join(f": {line}" for line in said))
+        raise _Refused(f"exit {status}" + "".join(f": {line}" for line in said))
+
+
+async def _tail(stream: asyncio.StreamReader) -> bytes:
+    """The end of what is said there, however much that is."""
+    tail = b""
+    while chunk := await stream.read(MOST_SAID):
+        tail = tail + chunk
+    return tail
+
+
+async def _feed(stream: asyncio.StreamWriter, given: bytes) -> None:
+    """Who does not care for it need not read it."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stream.write(given)
+        await stream.drain()
+    stream.close()
 
 
 def _mail(to: str, node: str, page: Page) -> bytes:
     mail = EmailMessage()
     mail["To"] = to
-    mail["Subject"] = f"[cxm {page.severity.value}] {page.title}"
+    # A title may quote what people wrote, on several lines; a header has one.
+    mail["Subject"] = " ".join(f"[cxm {page.severity.value}] {page.title}".split())
     mail.set_content(f"{page.title}\n\n{page.text}\n\n-- \ncxm on {node}\n")
     return mail.as_bytes()
 
@@ -117,7 +150,8 @@ async def _post(url: str, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     async with (
         aiohttp.ClientSession(trust_env=False) as session,
-        session.post(url, data=body, headers=headers) as answer,
+        # Followed, a POST would become a GET, which tells nobody anything.
+        session.post(url, data=body, headers=headers, allow_redirects=False) as answer,
     ):
         if answer.status >= 300:
             raise _Refused(f"HTTP {answer.status}")

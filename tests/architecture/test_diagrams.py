@@ -5,32 +5,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from reconciler.revisions import TABLE, HeadState
+import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "revisions.md"
+from reconciler import revisions, takeover
+
+DOCS = Path(__file__).parents[2] / "docs"
 BEGIN, END = "```mermaid\n", "```\n"
 
+Table = Mapping[Any, StrEnum]
+"""(state, event) -> state."""
 
-def drawn() -> str:
+PAGES: dict[str, tuple[Table, StrEnum]] = {
+    "revisions.md": (revisions.TABLE, revisions.HeadState.NONE),
+    "takeover.md": (takeover.TABLE, takeover.Stage.IDLE),
+}
+
+
+def drawn(table: Table, first: StrEnum) -> str:
     rows = sorted(
-        (before.value, after.value, event.value) for (before, event), after in TABLE.items()
+        (before.value, after.value, event.value) for (before, event), after in table.items()
     )
     arrows = [f"    {before} --> {after}: {event}" for before, after, event in rows]
-    return "\n".join(("stateDiagram-v2", f"    [*] --> {HeadState.NONE.value}", *arrows)) + "\n"
+    return "\n".join(("stateDiagram-v2", f"    [*] --> {first.value}", *arrows)) + "\n"
 
 
-def test_the_page_shows_the_table_of_revisions() -> None:
-    text = PAGE.read_text()
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_shows_the_table(name: str) -> None:
+    text = (DOCS / name).read_text()
     shown = text[text.index(BEGIN) + len(BEGIN) : text.rindex(END)]
-    assert shown == drawn(), "draw it anew: python -m tests.architecture.test_diagrams"
+    assert shown == drawn(*PAGES[name]), "draw it anew: python -m tests.architecture.test_diagrams"
 
 
 def main() -> None:
-    text = PAGE.read_text()
-    head, tail = text[: text.index(BEGIN) + len(BEGIN)], text[text.rindex(END) :]
-    PAGE.write_text(head + drawn() + tail)
+    for name, (table, first) in PAGES.items():
+        text = (DOCS / name).read_text()
+        head, tail = text[: text.index(BEGIN) + len(BEGIN)], text[text.rindex(END) :]
+        (DOCS / name).write_text(head + drawn(table, first) + tail)
 
 
 if __name__ == "__main__":

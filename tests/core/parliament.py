@@ -7,11 +7,8 @@ with its claims of terms. A node that is killed keeps what was durable: its reco
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from itertools import groupby
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
@@ -28,7 +25,6 @@ from reconciler.messages import (
     ClaimTerm,
     CloseSession,
     Effect,
-    Event,
     FactsMerged,
     Fetch,
     Gather,
@@ -57,10 +53,10 @@ from reconciler.messages import (
 from reconciler.messages import Stage as StageTree
 from reconciler.mustering import Peering
 from reconciler.observed import Observed
-from reconciler.paging import Page
 from reconciler.reconciler import Reconciler
-from reconciler.records import AnyEntry, ForeignChange, Record
+from reconciler.records import ForeignChange
 from schema.model import Desired
+from tests.core.members import Fallen, Fate, Member, batches
 from tests.core.stage import EPOCH_S, digest, loaded
 from tests.plan.expansion import DIGEST, MONO_S, REPOSITORY, REVISION, Expanded
 from tests.plan.pool import ModelPool
@@ -80,69 +76,15 @@ SESSION_EFFECTS = Gather | ClaimTerm | RevokeSession | OpenSession
 COUNTED = Write | Share | Perform | SESSION_EFFECTS
 
 
-class Fate(Enum):
-    """How a leader comes to lead no more, at an effect of its own."""
-
-    DIES = "it is killed before the effect"
-    DIES_AFTER = "it is killed after the effect, and hears no answer"
-    DIES_LATE = "it is killed, and its call reaches the pool only later"
-    LAPSES = "its lease ends before the effect, and it lives on"
-    LAPSES_AFTER = "its lease ends after the effect, and it lives on"
-    RESTARTS = "it is killed before the effect and is back as the leader of the next term"
-
-
-class Fallen(Exception):
-    """The node carries out nothing more of this step."""
-
-
-def batches(effects: Iterable[Effect]) -> Iterator[list[Effect]]:
-    """What the edge makes durable together: records, or facts, with nothing else between them."""
-    numbered = enumerate(effects)
-
-    def together(item: tuple[int, Effect]) -> object:
-        number, effect = item
-        return type(effect) if isinstance(effect, Write | Share) else number
-
-    for _, group in groupby(numbered, key=together):
-        yield [effect for _, effect in group]
-
-
-@dataclass
-class Member:
-    """One node: what is durable of it, its core while it lives, and what it has yet to hear."""
-
-    name: str
-    records: list[Record]
-    ledger: Ledger
-    tree: TreeLoaded | None
-    core: Reconciler | None = None
-    view: View = field(init=False)
-    events: deque[Event] = field(default_factory=deque)
-    heard: set[str] = field(default_factory=set)
-    told: list[Page] = field(default_factory=list)
-    effects: list[Effect] = field(default_factory=list)
-    unsent: list[Fact] = field(default_factory=list)
-    cut: bool = False
-    """No fact goes to it or comes from it."""
-
-    @property
-    def entries(self) -> list[AnyEntry]:
-        return [record.entry for record in self.records]
-
-    @property
-    def alive(self) -> Reconciler:
-        assert self.core is not None, f"{self.name} is dead"
-        return self.core
-
-
 @dataclass
 class Parliament:
     """`shuffle`: facts come late, twice and in any order, where nothing has to wait for them.
     `tree` is in force at the start; that of the case where it is None.
 
     `heads` is what Subversion shows each node, None where it does not answer; `stages` says whether an
-    agreed tree can be had from others; `states` overrides what is believed of a peer. At the effect
-    number `fall_at` of whoever leads its `fate` strikes, and again after every `fall_every` more.
+    agreed tree can be had from others; `states` overrides what is believed of a peer, and `notes` is
+    what it tells of itself. At the effect number `fall_at` of whoever leads its `fate` strikes, and
+    again after every `fall_every` more.
     """
 
     given: Expanded
@@ -165,6 +107,7 @@ class Parliament:
         self.fall_every: int | None = None
         self.fate = Fate.DIES
         self.states: dict[str, PeerState] = {}
+        self.notes: dict[str, dict[str, str]] = {}
         self.tree = self.tree or TreeLoaded(
             head=Head(repository=REPOSITORY, path="/", revision=REVISION, author="a", message="m"),
             digest=DIGEST,
@@ -197,7 +140,7 @@ class Parliament:
     def view_of(self, me: str) -> View:
         """What the engine tells this node. Where it leads is known to it alone by its times."""
         states = {
-            name: self.states.get(name, PeerState.ALIVE if member.core else PeerState.DEAD)
+            name: self.states.get(name, PeerState.ALIVE if member.core else member.silent)
             for name, member in self.members.items()
         }
         leads = self.leader == me
@@ -207,7 +150,10 @@ class Parliament:
             leader=self.leader,
             lead_until_s=self.lead_until_s if leads else 0.0,
             acts_from_s=self.acts_from_s if leads else 0.0,
-            peers={name: Peer(state=state) for name, state in states.items()},
+            peers={
+                name: Peer(state=state, notes=self.notes.get(name, {}))
+                for name, state in states.items()
+            },
             engine="builtin",
             voters=Voters(epoch=1, revision=REVISION, names=self.names),
             reason="" if self.leader else "no quorum",
@@ -255,7 +201,7 @@ class Parliament:
 
     def kill(self, name: str) -> None:
         member = self.members[name]
-        member.core = None
+        member.core, member.silent = None, PeerState.DEAD
         member.events.clear()
         member.heard.clear()
         member.unsent.clear()
@@ -360,9 +306,9 @@ class Parliament:
         """Until nothing more happens, through every wait."""
         quiet = 0
         for _ in range(MOST_ROUNDS):
-            before = len(self.pool.log), self.counted_calls, self.leader
+            before = len(self.pool.log), len(self.performed), self.term
             self.round()
-            after = len(self.pool.log), self.counted_calls, self.leader
+            after = len(self.pool.log), len(self.performed), self.term
             quiet = quiet + 1 if before == after and not self.pool.moments else 0
             statuses = [member.alive.status(self.now) for member in self.living]
             waiting = any(status.in_flight for status in statuses)
@@ -376,10 +322,6 @@ class Parliament:
                 return
             self.now_s, quiet = max(next_s, self.now_s + 0.1), 0
         raise AssertionError("it never comes to rest")
-
-    @property
-    def counted_calls(self) -> int:
-        return len(self.performed)
 
     def ask(self, name: str, ask: Ask) -> Reply:
         member = self.members[name]
@@ -417,7 +359,7 @@ class Parliament:
             self.elect(member.name)
         else:
             living = [name for name in heirs if self.members[name].core is not None]
-            self.elect(living[0])
+            self.elect(living[0] if living else None)
         if not lapses:
             raise Fallen
         # Its edge asks at the last moment whether it may, by the view of that moment.
@@ -511,12 +453,6 @@ class Parliament:
             for entry in member.entries:
                 if isinstance(entry, ForeignChange):
                     yield f"{member.name}: {entry.object} {entry.message}"
-
-    def calls(self) -> Mapping[Call, int]:
-        counts: dict[Call, int] = {}
-        for call in self.pool.log:
-            counts[call] = counts.get(call, 0) + 1
-        return counts
 
     def end(self) -> list[str]:
         """What the pool is in the end, as people would say it."""

@@ -6,17 +6,27 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from membership.ledger import Target
 from reconciler.edge import revisions
 from reconciler.edge.revisions import Origin, RevisionStore, UnreadableTree, read_tree
-from reconciler.edge.source import SubversionSource
+from reconciler.edge.source import Fill, SubversionSource
 from reconciler.edge.subversion import Subversion
 from reconciler.edge.subversion_wire import Access
-from reconciler.messages import Authorship, FetchFailed, Head, SourceFailed, SourceSeen, TreeLoaded
+from reconciler.messages import (
+    Authorship,
+    FetchFailed,
+    Head,
+    SourceFailed,
+    SourceSeen,
+    Staged,
+    TreeLoaded,
+)
 from schema import tree
 from tests.edge.repositories import MuteServer, Repository
 
@@ -180,6 +190,153 @@ async def test_the_same_revision_fetched_again_is_the_same_tree(
     assert len(list((tmp_path / "state/revisions").glob("*.json"))) == 1
 
 
+# --- what was agreed by peers ---------------------------------------------------------------------
+
+
+def target_of(loaded: TreeLoaded) -> Target:
+    head = loaded.head
+    return Target(
+        repository=head.repository,
+        revision=head.revision,
+        digest=loaded.digest,
+        path=head.path,
+    )
+
+
+def filled(files: dict[str, bytes]) -> Fill:
+    """What a peer that has these files would do."""
+
+    async def fetch(into: Path) -> None:
+        for name, content in files.items():
+            path = into / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    return fetch
+
+
+def kept_below(state: Path) -> list[str]:
+    return sorted(path.name for path in (state / "revisions").iterdir())
+
+
+async def test_what_was_fetched_before_is_staged_without_subversion(
+    repository: Repository, source: SubversionSource
+) -> None:
+    repository.committed("the tree", sample())
+    loaded = await fetched(source)
+    shutil.rmtree(repository.path)
+    staged = await source.stage(target_of(loaded), 0, 10)
+    assert staged == Staged(target=target_of(loaded), tree=replace(loaded, messages=()))
+
+
+async def test_an_older_revision_is_staged_from_subversion_as_it_was(
+    repository: Repository, source: SubversionSource, tmp_path: Path
+) -> None:
+    repository.committed("the tree", sample())
+    target = target_of(await fetched(source))
+    repository.committed("later", {"lyon/vms/web1.yaml": b"kind: Nonsense\n"})
+    fresh = source_of(f"{repository.url}/lyon", tmp_path / "other")
+    staged = await fresh.stage(target, 0, 10)
+    await fresh.close()
+    assert staged.tree is not None
+    assert (staged.tree.digest, staged.tree.head.revision) == (target.digest, 1)
+    assert staged.tree.errors == ()
+    assert staged.tree.authors["vm/web1"].summary == "the tree"
+    folder = fresh.folder(1, target.digest)
+    assert folder is not None
+    assert (folder / "vms/web1.yaml").read_bytes() == (SAMPLE / "vms/web1.yaml").read_bytes()
+
+
+async def test_another_tree_under_the_agreed_number_is_not_taken(
+    repository: Repository, source: SubversionSource
+) -> None:
+    """A repository that was restored from a backup counts on from there."""
+    repository.committed("the tree", sample())
+    target = replace(target_of(await fetched(source)), digest="0" * 64)
+    staged = await source.stage(target, 0, 10)
+    assert (staged.target, staged.tree) == (target, None)
+    assert "but 000000000000 was agreed" in staged.message
+
+
+async def test_what_cannot_be_staged_says_why(mute: MuteServer, tmp_path: Path) -> None:
+    source = source_of(mute.url, tmp_path / "state")
+    target = Target(repository="r", revision=3, digest="ab")
+    staged = await source.stage(target, 0, 0.5)
+    await source.close()
+    assert staged.tree is None
+    assert "0.5 s" in staged.message
+    assert kept_below(tmp_path / "state") == []
+
+
+@pytest.mark.parametrize("damage", ["changed", "lost", "origin"])
+async def test_a_damaged_tree_is_replaced_by_the_one_in_subversion(
+    repository: Repository, source: SubversionSource, tmp_path: Path, damage: str
+) -> None:
+    revision = repository.committed("the tree", sample())
+    loaded = await fetched(source)
+    folder = source.folder(revision, loaded.digest)
+    assert folder is not None
+    if damage == "changed":
+        (folder / "vms/web1.yaml").write_text("x")
+    elif damage == "lost":
+        (folder / "cluster.yaml").unlink()
+    else:
+        folder.with_name(folder.name + ".json").write_text("{")
+    staged = await source.stage(target_of(loaded), 0, 10)
+    assert staged.tree is not None
+    assert staged.tree.digest == loaded.digest
+    source.keep(revision, loaded.digest)
+    kept = source.load_kept()
+    assert kept is not None
+    assert kept.digest == loaded.digest
+    assert kept_below(tmp_path / "state") == [folder.name, folder.name + ".json"]
+
+
+async def test_a_tree_received_from_a_peer_is_kept_like_any_other(
+    repository: Repository, source: SubversionSource, tmp_path: Path
+) -> None:
+    repository.committed("the tree", sample())
+    loaded = await fetched(source)
+    folder = source.folder(1, loaded.digest)
+    assert folder is not None
+    far = source_of("file:///gone", tmp_path / "far")
+    staged = await far.receive(target_of(loaded), filled(read_tree(folder)))
+    assert staged.tree is not None
+    assert staged.tree.desired == loaded.desired
+    assert staged.tree.head.author is None
+    far.keep(1, loaded.digest)
+    kept = far.load_kept()
+    assert kept is not None
+    assert kept.digest == loaded.digest
+    assert await far.stage(target_of(loaded), 0, 10) == staged
+
+
+async def test_what_a_peer_sends_is_held_against_what_was_agreed(tmp_path: Path) -> None:
+    source = source_of("file:///gone", tmp_path / "state")
+    target = Target(repository="r", revision=3, digest="ab" * 32)
+    staged = await source.receive(target, filled({"cluster.yaml": b"kind: Cluster\n"}))
+    assert staged.tree is None
+    assert "but abababababab was agreed" in staged.message
+    assert source.folder(3, target.digest) is None
+    assert kept_below(tmp_path / "state") == []
+
+
+async def test_a_peer_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
+    source = source_of("file:///gone", tmp_path / "state")
+    target = Target(repository="r", revision=3, digest="ab")
+
+    async def broken(into: Path) -> None:
+        await filled({"cluster.yaml": b"kind"})(into)
+        raise ConnectionError("xen2: reset")
+
+    async def nothing(_into: Path) -> None:
+        return
+
+    assert (await source.receive(target, broken)).message == "xen2: reset"
+    assert (await source.receive(target, nothing)).tree is None
+    assert kept_below(tmp_path / "state") == []
+
+
 # --- the store ------------------------------------------------------------------------------------
 
 
@@ -277,3 +434,24 @@ def test_a_monstrous_tree_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "more").write_bytes(b"\0")
     with pytest.raises(UnreadableTree, match="more than 1 MiB in all"):
         read_tree(tmp_path)
+
+
+def test_a_tree_that_comes_again_counts_as_new(tmp_path: Path) -> None:
+    """It was asked for again: it must not be the first to be forgotten."""
+    store = RevisionStore(tmp_path)
+    digests = {1: admitted(store, 1)}
+    os.utime(tmp_path / "revisions" / f"1-{digests[1]}", (1, 1))
+    admitted(store, 1)
+    for revision in range(2, 11):
+        digests[revision] = admitted(store, revision)
+    assert store.folder(1, digests[1]) is not None
+
+
+def test_two_that_bring_the_same_tree_at_once(tmp_path: Path) -> None:
+    """A look at Subversion and the tree that peers agreed on may be about one revision."""
+    store = RevisionStore(tmp_path)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda revision: admitted(store, revision % 12), range(96)))
+    assert len(set(found)) == 12
+    names = {path.name for path in (tmp_path / "revisions").iterdir()}
+    assert len(names) == 2 * revisions.KEPT

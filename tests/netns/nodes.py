@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,11 +196,6 @@ class Node:
         told = [json.loads(line) for line in self._pages.read_text().splitlines()]
         return [page["severity"] for page in told if page["key"] == key]
 
-    def events(self) -> list[dict[str, Any]]:
-        """What its cxmd logged; what is no JSON is left out."""
-        rows = (self.folder / "cxmd.log").read_text(errors="replace").splitlines()
-        return [json.loads(row) for row in rows if row.startswith("{")]
-
     def __str__(self) -> str:
         status = self.status()
         if status is None:
@@ -221,7 +216,7 @@ def served_by_pool(folder: str) -> str:
     return f"svn://{address(POOL_NUMBER, 0)}:{SVN_PORT}/{folder}"
 
 
-def until(true: Any, within_s: float, what: str, *nodes: Node) -> float:
+def until(true: Callable[[], bool], within_s: float, what: str, *nodes: Node) -> float:
     """Wait for it; the seconds that it took. Raises NotInTime with what `nodes` say by then."""
     began_s = time.monotonic()
     while not true():

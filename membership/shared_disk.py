@@ -1,0 +1,133 @@
+"""The shared disk as one node sees it: whose it is, what is in its slots, whether it may be a voter.
+
+Two nodes that work with two disks, or with a disk and a copy of it, would each have a vote of its own.
+So a disk counts as a voter only once this node has seen the others live on that very disk, and no more
+once they live elsewhere and not on it. Times are seconds of CLOCK_BOOTTIME.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from membership import slots
+from membership.events import SlotsRead
+from membership.heartbeat import Beat
+from membership.roster import Member, Roster
+from schema.model import Frozen
+
+UNPROVEN = "?"
+"""Before the name of a disk on which the others were not seen yet, where it is remembered."""
+
+
+class Contents(Frozen, frozen=True, kw_only=True):
+    """What the slots of the members say: our own, just written, and those of others that make sense."""
+
+    own: Beat
+    others: Mapping[str, Beat]
+
+
+class SharedDisk:
+    """`disk_id` is to be remembered; `problem` is "" where the disk works; `outstanding` while what was
+    written last has not come back; `written` is its number; `answered_s` when the disk last worked."""
+
+    def __init__(self, disk_id: str) -> None:
+        self.disk_id = disk_id
+        self.problem = ""
+        self.outstanding = False
+        self.written = 0
+        self.answered_s = float("-inf")
+        self.ballots: dict[str, int] = {}
+
+    @property
+    def seen_id(self) -> str:
+        """The disk that we work with, for the others to know."""
+        return "" if self.problem else self.disk_id.removeprefix(UNPROVEN)
+
+    @property
+    def proven(self) -> bool:
+        return self.disk_id != "" and not self.disk_id.startswith(UNPROVEN)
+
+    @property
+    def votes(self) -> bool:
+        """Whether it may be a voter where the roster says that it is one."""
+        return self.proven and not self.problem
+
+    def failed(self, reason: str) -> None:
+        self.outstanding, self.problem = False, reason
+
+    def replaced(self) -> None:
+        """It is another file or device from now on: what is outstanding never comes back."""
+        self.outstanding, self.problem = False, ""
+        self.answered_s = float("-inf")
+
+    def take(
+        self, event: SlotsRead, roster: Roster, keys: Sequence[bytes], nonce: bytes
+    ) -> Contents | None:
+        """What was read, or None where it is of no use: `problem` says why."""
+        self.outstanding = False
+        self.problem = self._wrong(event, roster)
+        if self.problem:
+            return None
+        found = {
+            member.name: beat
+            for member in roster.members
+            if (beat := _slot(event, member, roster, keys)) is not None
+        }
+        own = found.pop(roster.me, None)
+        if own is None or (own.nonce, own.seq) != (nonce, self.written):
+            self.problem = "what was written does not come back"
+            return None
+        for name, beat in found.items():
+            self.ballots[name] = max(beat.ballot, beat.term, self.ballots.get(name, 0))
+        return Contents(own=own, others=found)
+
+    def _wrong(self, event: SlotsRead, roster: Roster) -> str:
+        header = slots.unpack_header(event.header)
+        if header is None:
+            return "unformatted, or its header is damaged: cxm heartbeat format"
+        if header.cluster_id != roster.cluster_id:
+            return f"belongs to cluster {header.cluster_id}"
+        if header.disk_id != self.disk_id.removeprefix(UNPROVEN):
+            self.disk_id = UNPROVEN + header.disk_id
+        return ""
+
+    def judge(self, others: Sequence[str], live: Sequence[str], elsewhere: Sequence[str]) -> None:
+        """`others` are the other voters, `live` who is alive on this disk; `elsewhere` who works with a
+        shared disk, is alive on the network, and long silent on this disk."""
+        if self.proven and any(name in elsewhere for name in others):
+            self.disk_id = UNPROVEN + self.disk_id
+        elif others and not self.proven and all(name in live for name in others):
+            self.disk_id = self.disk_id.removeprefix(UNPROVEN)
+
+
+def twin(event: SlotsRead, roster: Roster, keys: Sequence[bytes]) -> Beat | None:
+    """What is in our own slot, whoever of our name wrote it."""
+    member = roster.member(roster.me)
+    return _slot(event, member, roster, keys) if member is not None else None
+
+
+def own_slot(roster: Roster) -> int | None:
+    """Where this node writes; None where it has no slot of its own.
+
+    Slots are given to voters. Who is none yet has the number of somebody else, and must not write it.
+    """
+    me = roster.member(roster.me)
+    if roster.disk is None or me is None:
+        return None
+    voters = roster.voters.names
+    rivals = [m.name for m in roster.members if m.slot == me.slot and m.name != roster.me]
+    if roster.me in voters:
+        return None if any(name in voters for name in rivals) else me.slot
+    return None if rivals else me.slot
+
+
+def _slot(
+    event: SlotsRead, member: Member, roster: Roster, keys: Sequence[bytes]
+) -> Beat | None:
+    """What this member wrote; None where that is not to be known."""
+    if member.slot >= len(event.slots):
+        return None
+    beat = slots.read(event.slots[member.slot], keys)
+    if beat is None or beat.sender != member.name or beat.cluster != roster.cluster_id:
+        return None
+    return beat

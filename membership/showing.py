@@ -1,0 +1,80 @@
+"""What the heart knows, put into words for its view."""
+
+from __future__ import annotations
+
+from membership.detector import Detector
+from membership.heartbeat import DISK
+from membership.roster import Candidacy, Member, Roster
+from membership.shared_disk import SharedDisk
+from membership.view import Peer, PeerState
+
+
+def channels(member: Member, roster: Roster) -> list[tuple[str, int]]:
+    """(name, number) of the channels to this member."""
+    found = [(f"net{number + 1}", number) for number in range(len(member.addresses))]
+    return [*found, ("disk", DISK)] if roster.disk is not None else found
+
+
+def peers(
+    roster: Roster, detector: Detector, disk: SharedDisk, me: Peer, now_s: float
+) -> dict[str, Peer]:
+    """Every member. Through a disk that does not work nothing is known of anybody."""
+    shown: dict[str, Peer] = {}
+    for member in roster.members:
+        if member.name == roster.me:
+            shown[member.name] = me
+        else:
+            deaf = frozenset({DISK} if disk.problem else ())
+            listed = channels(member, roster)
+            shown[member.name] = detector.peer(member.name, listed, deaf, roster.timing, now_s)
+    return shown
+
+
+def myself(
+    roster: Roster, candidacy: Candidacy, disk: SharedDisk, sees: tuple[str, ...], mute: str
+) -> Peer:
+    me = roster.member(roster.me)
+    listed = channels(me, roster) if me is not None else []
+    deaf = disk.problem != ""
+    return Peer(
+        state=PeerState.ALIVE,
+        channels={
+            label: PeerState.UNKNOWN if deaf and number == DISK else PeerState.ALIVE
+            for label, number in listed
+        },
+        last_heard_s=0.0,
+        sees=sees,
+        notes={**candidacy.notes, "epoch": str(roster.voters.epoch)},
+        problem=mute,
+    )
+
+
+def disk_problem(roster: Roster, detector: Detector, disk: SharedDisk, now_s: float) -> str:
+    """What is wrong with the shared disk, "" if nothing or there is none."""
+    if roster.disk is None or disk.problem:
+        return disk.problem if roster.disk is not None else ""
+    for name, track in detector.tracks.items():
+        theirs = track.beat.disk if track.beat is not None else ""
+        if theirs and disk.disk_id and theirs != disk.seen_id:
+            if detector.alive(name, roster.timing, now_s):
+                return f"not the disk that {name} sees"
+    if not disk.proven:
+        return "the other voters were not seen on this disk yet: it does not vote"
+    return ""
+
+
+def reason(roster: Roster, detector: Detector, disk_votes: bool, disk: str, now_s: float) -> str:
+    """Why nobody leads, as far as this node can tell. `disk` is what is wrong with the disk."""
+    voters = roster.voters
+    if not voters.epoch:
+        return "the cluster is not founded: its peers do not all hear each other yet"
+    heard = [
+        name
+        for name in voters.names
+        if name == roster.me or detector.alive(name, roster.timing, now_s)
+    ]
+    agree = len(heard) + (1 if disk_votes else 0)
+    if roster.engine == "builtin" and agree < voters.quorum:
+        said = f", its disk: {disk}" if disk else ""
+        return f"{roster.me} hears {len(heard)} of {len(voters.names)} voters{said}"
+    return "an election is on"

@@ -1,0 +1,73 @@
+"""What a parliament consists of: its nodes, and what may befall the one that leads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import groupby
+
+from membership.ledger import Fact, Ledger
+from membership.view import PeerState, View
+from reconciler.messages import Effect, Event, Share, TreeLoaded, Write
+from reconciler.paging import Page
+from reconciler.reconciler import Reconciler
+from reconciler.records import AnyEntry, Record
+
+
+class Fate(Enum):
+    """How a leader comes to lead no more, at an effect of its own."""
+
+    DIES = "it is killed before the effect"
+    DIES_AFTER = "it is killed after the effect, and hears no answer"
+    DIES_LATE = "it is killed, and its call reaches the pool only later"
+    LAPSES = "its lease ends before the effect, and it lives on"
+    LAPSES_AFTER = "its lease ends after the effect, and it lives on"
+    RESTARTS = "it is killed before the effect and is back as the leader of the next term"
+
+
+class Fallen(Exception):
+    """The node carries out nothing more of this step."""
+
+
+def batches(effects: Iterable[Effect]) -> Iterator[list[Effect]]:
+    """What the edge makes durable together: records, or facts, with nothing else between them."""
+    numbered = enumerate(effects)
+
+    def together(item: tuple[int, Effect]) -> object:
+        number, effect = item
+        return type(effect) if isinstance(effect, Write | Share) else number
+
+    for _, group in groupby(numbered, key=together):
+        yield [effect for _, effect in group]
+
+
+@dataclass
+class Member:
+    """One node: what is durable of it, its core while it lives, and what it has yet to hear."""
+
+    name: str
+    records: list[Record]
+    ledger: Ledger
+    tree: TreeLoaded | None
+    core: Reconciler | None = None
+    view: View = field(init=False)
+    events: deque[Event] = field(default_factory=deque)
+    heard: set[str] = field(default_factory=set)
+    told: list[Page] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    unsent: list[Fact] = field(default_factory=list)
+    silent: PeerState = PeerState.UNKNOWN
+    """What it is to others while it does not live."""
+    cut: bool = False
+    """No fact goes to it or comes from it."""
+
+    @property
+    def entries(self) -> list[AnyEntry]:
+        return [record.entry for record in self.records]
+
+    @property
+    def alive(self) -> Reconciler:
+        assert self.core is not None, f"{self.name} is dead"
+        return self.core

@@ -1,0 +1,407 @@
+"""Requests of people: which node decides, what is brought there, and when a hold counts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from membership.roster import Voters
+from membership.view import Peer, PeerState, View, single, unknown
+from reconciler.edge.alone import Alone
+from reconciler.edge.requests import HOLD_WITHIN_S, VERB, Invited, Requests
+from reconciler.messages import (
+    Ask,
+    AskApply,
+    AskDrain,
+    AskFreeze,
+    AskHandOver,
+    AskHold,
+    AskLook,
+    AskNotify,
+    AskRelease,
+    AskRetry,
+    AskThaw,
+    AskUndrain,
+    Reply,
+)
+from reconciler.paging import Page
+from reconciler.status import Condition, Status, Verdict
+from reconciler.why import Why
+from simulator.clock import run_virtual
+
+NODES = ("n1", "n2", "n3", "n4", "n5")
+VOTERS = Voters(epoch=1, revision=1, names=NODES)
+HOLD = AskHold(reason="smoke in the rack", by="alice")
+LOCAL: list[Ask] = [AskLook(), HOLD, AskRelease(id="H-1", by="alice")]
+LEADERS: list[Ask] = [
+    AskApply(revision=3, by="alice"),
+    AskFreeze(objects=("all",), scopes=(), for_s=None, reason="", by="alice"),
+    AskThaw(objects=("all",), by="alice"),
+    AskDrain(node="n2", for_s=None, reason="", by="alice"),
+    AskUndrain(node="n2", by="alice"),
+    AskRetry(objects=("all",), by="alice"),
+    AskHandOver(by="alice"),
+]
+STATUS = Status(
+    cluster="lyon",
+    cluster_id="c",
+    node="n1",
+    version="1",
+    mode="auto",
+    verdict=Verdict.CONVERGED,
+    condition=Condition.READY,
+)
+
+
+def led_by(leader: str | None, voters: Voters = VOTERS, engine: str = "builtin") -> View:
+    return View(
+        me="n1",
+        term=4,
+        leader=leader,
+        lead_until_s=0.0,
+        peers={name: Peer(state=PeerState.ALIVE) for name in NODES},
+        engine=engine,
+        voters=voters,
+        reason="" if leader else "n1 hears 1 of 5 voters",
+    )
+
+
+class Rig:
+    """Node n1 among others that hold what they are told of `holds_after_s`: seconds by name."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.here: list[Ask] = []
+        self.reply = Reply(accepted=True, message="H-1")
+        self.sent: list[tuple[str, str, bytes]] = []
+        self.answer: bytes | OSError = msgspec.json.encode(Reply(accepted=True, notes=("there",)))
+        self.holds_after_s: dict[str, float] = {}
+        self.takes_s = 0.0
+        self.code = "cxm1-X"
+        self.told: tuple[str, ...] = ()
+        self.pages: list[Page] = []
+        self.requests = Requests("n1", self, self, Way(self), lambda: self.view)
+
+    async def status(self) -> Status:
+        return STATUS
+
+    async def why(self, obj: str) -> Why:
+        return Why(object=obj, known=False)
+
+    async def request(self, ask: Ask) -> Reply:
+        self.here.append(ask)
+        return self.reply
+
+    async def ask(self, peer: str, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+        assert timeout_s > 0
+        self.sent.append((peer, verb, body))
+        if isinstance(self.answer, OSError):
+            raise self.answer
+        return 200, self.answer
+
+    async def invite(self) -> str:
+        return self.code
+
+    async def holds(self, peer: str) -> bool:
+        await asyncio.sleep(self.takes_s)
+        return asyncio.get_running_loop().time() >= self.holds_after_s.get(peer, float("inf"))
+
+
+class Way:
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+
+    async def tell(self, page: Page) -> tuple[str, ...]:
+        self._rig.pages.append(page)
+        return self._rig.told
+
+
+def sent_to(rig: Rig) -> list[tuple[str, Ask]]:
+    asks = msgspec.json.Decoder[Ask](Ask)
+    return [(peer, asks.decode(body)) for peer, _, body in rig.sent]
+
+
+# --- who decides ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ask", LEADERS)
+async def test_another_leader_decides_and_hears_who_asked_and_where(ask: Ask) -> None:
+    rig = Rig(led_by("n2"))
+    reply = await rig.requests.request(ask)
+    assert reply.notes == ("there",)
+    assert rig.here == []
+    ((peer, forwarded),) = sent_to(rig)
+    assert peer == "n2"
+    assert rig.sent[0][1] == VERB
+    assert msgspec.to_builtins(forwarded) == msgspec.to_builtins(ask) | {"by": "alice@n1"}
+
+
+@pytest.mark.parametrize("view", [led_by("n1"), single("n1", 1)])
+@pytest.mark.parametrize("ask", [*LOCAL, *LEADERS])
+async def test_the_leader_decides_itself_in_the_name_it_was_given(view: View, ask: Ask) -> None:
+    rig = Rig(view)
+    assert (await rig.requests.request(ask)).accepted
+    assert rig.here == [ask]
+    assert rig.sent == []
+
+
+@pytest.mark.parametrize("ask", LEADERS)
+async def test_while_nobody_leads_nobody_decides(ask: Ask) -> None:
+    rig = Rig(led_by(None))
+    reply = await rig.requests.request(ask)
+    assert (reply.accepted, reply.reason) == (False, "NoLeader")
+    assert "n1 hears 1 of 5 voters" in reply.message
+    assert (rig.here, rig.sent) == ([], [])
+
+
+@pytest.mark.parametrize("leader", ["n2", None])
+async def test_a_release_is_done_here_and_needs_nobody(leader: str | None) -> None:
+    rig = Rig(led_by(leader))
+    ask = AskRelease(id="H-1", by="alice")
+    assert (await rig.requests.request(ask)).accepted
+    assert (rig.here, rig.sent) == ([ask], [])
+
+
+async def test_a_look_is_done_here_and_the_leader_is_nudged() -> None:
+    rig = Rig(led_by("n2"))
+    rig.reply = Reply(accepted=True, look=7)
+    assert (await rig.requests.request(AskLook())).look == 7
+    assert sent_to(rig) == [("n2", AskLook())]
+
+
+async def test_a_look_does_not_depend_on_the_leader() -> None:
+    rig = Rig(led_by("n2"))
+    rig.answer = TimeoutError("n2 did not answer within 2 s")
+    assert (await rig.requests.request(AskLook())).accepted
+    rig = Rig(led_by(None))
+    assert (await rig.requests.request(AskLook())).accepted
+    assert rig.sent == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ConnectionError("n2: refused"),
+        TimeoutError("n2 did not answer within 15 s"),
+        b"",
+        b"<html>",
+        b'{"accepted":true,"message":"\xff"}',
+        b"{}",
+    ],
+)
+async def test_a_leader_that_does_not_answer_is_told_and_nothing_is_done(
+    answer: bytes | OSError,
+) -> None:
+    rig = Rig(led_by("n2"))
+    rig.answer = answer
+    reply = await rig.requests.request(AskRetry(objects=("all",), by="alice"))
+    assert (reply.accepted, reply.reason) == (False, "LeaderSilent")
+    assert reply.message.startswith("n2 leads and does not answer this node")
+    assert rig.here == []
+
+
+async def test_a_refusal_of_the_leader_is_the_answer() -> None:
+    rig = Rig(led_by("n2"))
+    refused = Reply(accepted=False, reason="Stale", message="read the plan again")
+    rig.answer = msgspec.json.encode(refused)
+    assert await rig.requests.request(AskApply(revision=1, by="alice")) == refused
+
+
+async def test_status_and_why_are_this_nodes_own() -> None:
+    rig = Rig(led_by("n2"))
+    assert await rig.requests.status() == STATUS
+    assert (await rig.requests.why("vm/a")).object == "vm/a"
+    assert rig.sent == []
+
+
+# --- what other peers ask -------------------------------------------------------------------------
+
+
+async def test_a_peer_that_took_us_for_the_leader_gets_our_answer() -> None:
+    rig = Rig(led_by("n1"))
+    ask = AskUndrain(node="n2", by="bob@n2")
+    status, body = await rig.requests.asked_by("n2", msgspec.json.encode(ask))
+    assert (status, msgspec.json.decode(body, type=Reply)) == (200, rig.reply)
+    rig.reply = Reply(accepted=False, reason="NoDrain")
+    status, body = await rig.requests.asked_by("n2", msgspec.json.encode(ask))
+    assert (status, msgspec.json.decode(body, type=Reply)) == (409, rig.reply)
+    assert rig.here == [ask, ask]
+
+
+@pytest.mark.parametrize("leader", ["n3", None])
+async def test_who_does_not_lead_decides_nothing_for_others(leader: str | None) -> None:
+    """Nor is it brought on: two that take each other for the leader would play ball with it."""
+    rig = Rig(led_by(leader))
+    for ask in LEADERS:
+        status, body = await rig.requests.asked_by("n2", msgspec.json.encode(ask))
+        assert status == 409
+        assert msgspec.json.decode(body, type=Reply).reason == "NotLeader"
+        assert (leader or "nobody").encode() in body
+    assert (rig.here, rig.sent) == ([], [])
+    status, _ = await rig.requests.asked_by("n2", msgspec.json.encode(AskLook()))
+    assert status == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'{"ask":"explode"}', b'{"ask":"undrain","node":"\xff","by":"x"}', b"[" * 100_000],
+)
+async def test_what_is_no_request_is_refused(body: bytes) -> None:
+    rig = Rig(led_by("n1"))
+    status, answer = await rig.requests.asked_by("n2", body)
+    assert status == 400
+    assert msgspec.json.decode(answer, type=Reply).reason == "NotUnderstood"
+    assert rig.here == []
+
+
+# --- a hold counts --------------------------------------------------------------------------------
+
+
+def held(rig: Rig) -> tuple[Reply, float]:
+    """The answer to a hold, and after how many seconds it came."""
+
+    async def asking() -> tuple[Reply, float]:
+        reply = await rig.requests.request(HOLD)
+        return reply, asyncio.get_running_loop().time()
+
+    return run_virtual(asking())
+
+
+def not_acknowledged(rig: Rig) -> Reply:
+    reply, took_s = held(rig)
+    assert (reply.accepted, reply.reason) == (False, "NotAcknowledged")
+    assert took_s == HOLD_WITHIN_S
+    assert rig.here == [HOLD]
+    return reply
+
+
+def test_a_hold_is_answered_once_the_leader_has_it() -> None:
+    rig = Rig(led_by("n2"))
+    rig.holds_after_s = {"n2": 7.2, "n3": 0.0, "n4": 0.0, "n5": 0.0}
+    reply, took_s = held(rig)
+    assert reply == rig.reply
+    assert took_s == 7.5
+    assert rig.here == [HOLD]
+
+
+def test_a_leader_that_never_has_it_is_told_of() -> None:
+    rig = Rig(led_by("n2"))
+    rig.holds_after_s = {"n3": 0.0, "n4": 0.0, "n5": 0.0}
+    assert not_acknowledged(rig).message.startswith("H-1 stands on n1, but")
+
+
+@pytest.mark.parametrize(("names", "after_s"), [(("n4", "n5"), 3.0), (("n3", "n4", "n5"), 3.0)])
+def test_without_a_leader_a_blocking_set_of_voters_is_enough(
+    names: tuple[str, ...], after_s: float
+) -> None:
+    """Of five voters three lead: no three are without one of n1, n4 and n5."""
+    rig = Rig(led_by(None))
+    rig.holds_after_s = dict.fromkeys(names, after_s)
+    assert held(rig) == (rig.reply, after_s)
+
+
+def test_less_than_a_blocking_set_is_not_enough() -> None:
+    rig = Rig(led_by(None))
+    rig.holds_after_s = {"n5": 0.0}
+    not_acknowledged(rig)
+
+
+def test_who_is_no_voter_does_not_count_itself() -> None:
+    rig = Rig(led_by(None, Voters(epoch=2, revision=1, names=("n2", "n3", "n4"))))
+    rig.holds_after_s = {"n2": 0.0, "n5": 0.0}
+    not_acknowledged(rig)
+    rig = Rig(led_by(None, Voters(epoch=2, revision=1, names=("n2", "n3", "n4"))))
+    rig.holds_after_s = {"n2": 0.0, "n3": 0.0}
+    assert held(rig) == (rig.reply, 0.0)
+
+
+def test_silent_voters_do_not_hide_those_that_answer() -> None:
+    """Each of them may take its ten seconds not to answer."""
+    rig = Rig(led_by(None))
+    rig.takes_s = 10.0
+    rig.holds_after_s = {"n4": 0.0, "n5": 0.0}
+    assert held(rig) == (rig.reply, 10.0)
+
+
+def test_a_node_without_a_view_knows_of_nobody_whom_it_would_stop() -> None:
+    """Its heartbeats are down; a leader that it does not see may act all the while."""
+    rig = Rig(unknown("n1", "builtin", 4, "cxm-heartbeatd does not say anything"))
+    rig.holds_after_s = dict.fromkeys(NODES, 0.0)
+    not_acknowledged(rig)
+
+
+@pytest.mark.parametrize(
+    "view", [led_by(None, Voters()), led_by(None, engine="etcd")], ids=["not founded", "etcd"]
+)
+def test_where_any_peer_may_lead_all_have_to_know(view: View) -> None:
+    rig = Rig(view)
+    rig.holds_after_s = {"n3": 0.0, "n4": 0.0, "n5": 0.0}
+    not_acknowledged(rig)
+    rig.holds_after_s["n2"] = 0.0
+    assert held(rig) == (rig.reply, 0.0)
+
+
+def test_who_leads_is_asked_anew_while_it_waits() -> None:
+    rig = Rig(led_by("n2"))
+    rig.holds_after_s = {"n3": 0.0}
+
+    async def asking() -> Reply:
+        waiting = asyncio.create_task(rig.requests.request(HOLD))
+        await asyncio.sleep(5.1)
+        assert not waiting.done()
+        rig.view = replace(rig.view, leader="n3")
+        return await waiting
+
+    assert run_virtual(asking()) == rig.reply
+
+
+def test_a_hold_that_is_refused_here_waits_for_nobody() -> None:
+    rig = Rig(led_by("n2"))
+    rig.reply = Reply(accepted=False, reason="NoReason")
+    assert held(rig) == (rig.reply, 0.0)
+
+
+def test_one_that_is_alone_holds_at_once() -> None:
+    rig = Rig(single("n1", 1))
+    rig.requests = Requests("n1", rig, Alone(), Way(rig), lambda: rig.view)
+    assert held(rig) == (rig.reply, 0.0)
+
+
+# --- notify and invite ----------------------------------------------------------------------------
+
+
+async def test_a_test_of_notify_is_this_nodes_own_whoever_leads() -> None:
+    for leader in ("n2", None):
+        rig = Rig(led_by(leader))
+        rig.told = ("exec /a: told", "mail b: told")
+        reply = await rig.requests.request(AskNotify(by="alice"))
+        assert reply == Reply(accepted=True, notes=rig.told)
+        assert (rig.here, rig.sent, [page.key for page in rig.pages]) == ([], [], ["test"])
+
+
+async def test_a_way_that_fails_is_named() -> None:
+    rig = Rig(led_by("n2"))
+    rig.told = ("exec /a: told", "exec /b: exit 3: no such pager")
+    reply = await rig.requests.request(AskNotify(by="alice"))
+    assert (reply.accepted, reply.reason) == (False, "NotifyFailed")
+    assert (reply.message, reply.notes) == ("exec /b: exit 3: no such pager", rig.told)
+
+
+async def test_no_way_at_all_is_told_with_its_fix() -> None:
+    reply = await Rig(led_by("n2")).requests.request(AskNotify(by="alice"))
+    assert (reply.accepted, reply.reason) == (False, "NoWay")
+    assert "notify" in reply.message
+
+
+async def test_an_invitation_or_why_not() -> None:
+    rig = Rig(led_by("n2"))
+    invited = await rig.requests.invite()
+    assert isinstance(invited, Invited)
+    assert (invited.code, invited.expires_s) == ("cxm1-X", 600.0)
+    rig.code = ""
+    refused = await rig.requests.invite()
+    assert isinstance(refused, Reply)
+    assert (refused.accepted, refused.reason) == (False, "Alone")
