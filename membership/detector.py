@@ -7,7 +7,7 @@ were listening ourselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from membership.heartbeat import DISK, Beat, Echo
@@ -128,10 +128,21 @@ class Detector:
             return False
         return self.state(name, timing, now_s) is PeerState.ALIVE
 
+    def works_with_disk(self, name: str) -> bool:
+        """Whether the peer says that a shared disk works for it."""
+        beat = self.tracks[name].beat
+        return beat is not None and beat.disk != ""
+
     def peer(
-        self, name: str, channels: Iterable[tuple[str, int]], timing: Timing, now_s: float
+        self,
+        name: str,
+        channels: Iterable[tuple[str, int]],
+        deaf: Container[int],
+        timing: Timing,
+        now_s: float,
     ) -> Peer:
-        """This peer for the view; `channels` are (name, number)."""
+        """This peer for the view; `channels` are (name, number), `deaf` those on which nobody is heard
+        for a reason of our own."""
         track = self.tracks[name]
         beat, last_s = track.beat, track.last_s
         state = self.state(name, timing, now_s)
@@ -140,7 +151,10 @@ class Detector:
         return Peer(
             state=state,
             channels={
-                label: self._shown(name, number, timing, now_s) for label, number in channels
+                label: PeerState.UNKNOWN
+                if number in deaf
+                else self._shown(name, number, timing, now_s)
+                for label, number in channels
             },
             last_heard_s=None if last_s is None else round(max(0.0, now_s - last_s), 3),
             sees=beat.sees if beat is not None else (),

@@ -170,7 +170,9 @@ class Election:
         if self.role is not Role.LEADER and before.voters != roster.voters:
             self._yield()
         self._agreed = {name: at_s for name, at_s in self._agreed.items() if self._counts(name)}
-        self._leases = {name: lease_s for name, lease_s in self._leases.items() if self._counts(name)}
+        self._leases = {
+            name: lease_s for name, lease_s in self._leases.items() if self._counts(name)
+        }
 
     def _counts(self, voter: str) -> bool:
         return voter in self.roster.voters.names or (voter == DISK_VOTER and self.disk_counts)

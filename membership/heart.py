@@ -7,12 +7,11 @@ out. Nothing from network or disk makes it raise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from random import Random
 
 from msgspec.structs import replace
 
-from membership import slots
+from membership import showing, slots
 from membership.detector import Detector
 from membership.election import DISK_VOTER, Election, Role, Vote
 from membership.events import (
@@ -36,9 +35,10 @@ from membership.events import (
     Tick,
     WriteSlot,
 )
-from membership.heartbeat import DISK, PROTOCOL, Ack, Beat, decode, encode
+from membership.heartbeat import DISK, PROTOCOL, Ack, Beat, decode, encode, named
 from membership.roster import Candidacy, Roster
-from membership.view import Health, Peer, PeerState, Standing, View
+from membership.shared_disk import Contents, SharedDisk, own_slot, twin
+from membership.view import Health, PeerState, Standing, View
 
 STEP_S = 0.5
 """The two clocks may differ by so much from one event to the next; more, and the machine slept."""
@@ -77,16 +77,15 @@ class Heart:
         self._sent: dict[int, float] = {}
         self._acks: dict[str, Ack] = {}
         self._replies: dict[str, int] = {}
-        self._ballots: dict[str, int] = {}
         self._stands: Stand | None = None
         self._last: Instant | None = None
         self._next_s = 0.0
+        self._due_s = 0.0
+        self._told_role = Role.FOLLOWER
+        self._leaving = False
         self._lag_s = 0.0
         self._mute = ""
-        self._disk = ""
-        self._disk_s = float("-inf")
-        self._reading = False
-        self._written = 0
+        self._disk = SharedDisk(memory.disk_id)
         self._pushed: View | None = None
         self._effects: list[Effect] = []
 
@@ -107,7 +106,7 @@ class Heart:
             case SlotsRead():
                 self._read(event, now.boot_s)
             case DiskFailed(reason=reason):
-                self._reading, self._disk = False, reason
+                self._disk.failed(reason)
             case Candidacy():
                 self._candidacy, self._candid_s = event, now.boot_s
             case HandOver(to=to):
@@ -124,20 +123,27 @@ class Heart:
             case Tick():
                 pass
         self._elect(now.boot_s)
-        if now.boot_s >= self._next_s:
-            self._beat_all(now.boot_s)
-            self._next_s = now.boot_s + self._roster.timing.interval_s
-            self._replies.clear()
-            self._push(now, always=True)
-        else:
-            self._push(now, always=False)
+        self._keep_time(now)
         effects, self._effects = self._effects, []
         return effects
 
     def deadline(self) -> float:
-        return self._next_s
+        return self._due_s
 
     # --- being there ----------------------------------------------------------------------------
+
+    def _keep_time(self, now: Instant) -> None:
+        due = now.boot_s >= self._next_s
+        if due:
+            self._beat_all(now.boot_s)
+            self._next_s = now.boot_s + self._roster.timing.interval_s
+            self._replies.clear()
+        self._push(now, always=due)
+        self._due_s = self._next_s
+        if self._roster.engine == "builtin":
+            chosen_s = self._election.deadline()
+            if chosen_s > now.boot_s:
+                self._due_s = min(self._next_s, chosen_s)
 
     def _account(self, now: Instant) -> None:
         """Find out whether we were away, and do not hold that against others."""
@@ -155,16 +161,21 @@ class Heart:
             self._election.restart(now.boot_s)
 
     def _follow(self, roster: Roster, now: Instant) -> None:
-        self._roster = self._election.roster = roster
+        before, self._roster = self._roster, roster
+        self._election.follow(roster, now.boot_s)
         others = [name for name in roster.names if name != roster.me]
         self._detector.follow(others, now.boot_s)
         self._acks = {name: ack for name, ack in self._acks.items() if name in others}
+        if roster.disk != before.disk:
+            self._disk.replaced()
         self._next_s = min(self._next_s, now.boot_s)
 
     def _leave(self, now_s: float) -> None:
+        """Say goodbye, more than once: nothing that is said after it may come in between."""
         self._election.hand_over("", now_s)
+        self._leaving = True
         for _ in range(2):
-            self._beat_all(now_s, leaving=True)
+            self._beat_all(now_s)
 
     # --- hearing --------------------------------------------------------------------------------
 
@@ -174,12 +185,10 @@ class Heart:
             return
         version, beat = found
         if beat.sender == self._roster.me:
-            if beat.nonce != self._nonce:
-                self._silence("twin: another daemon sends heartbeats in the name of this node")
+            self._check_twin(beat)
             return
-        if beat.sender in self._detector.tracks:
-            self._check_echo(beat)
-        fresh = self._detector.news(beat, channel, now_s)
+        self._check_echo(beat)
+        fresh = self._detector.news(named(beat, self._roster.names), channel, now_s)
         track = self._detector.tracks.get(beat.sender)
         if track is not None and version != self._protocol and not track.problem:
             track.problem = f"speaks version {version} of the protocol, not {self._protocol}"
@@ -190,15 +199,25 @@ class Heart:
         if beat.seq == track.highest:
             self._answer(beat, channel, now_s)
 
+    def _check_twin(self, beat: Beat) -> None:
+        """In our own name. What is of an earlier generation we may well have said ourselves."""
+        if beat.nonce != self._nonce and beat.generation >= self._memory.generation:
+            self._silence("twin: another daemon sends heartbeats in the name of this node")
+
     def _check_echo(self, beat: Beat) -> None:
-        """What a peer remembers of us: also, and above all, where it takes us for a ghost of ourselves."""
-        if beat.echo is not None and beat.echo.generation > self._memory.generation:
+        """Generations only ever grow, so an old message cannot know a later one than ours."""
+        echo, mine = beat.echo, self._memory.generation
+        if echo is None:
+            return
+        if echo.generation > mine:
             self._silence(
-                f"rollback: {beat.sender} knows generation {beat.echo.generation} of this node, whose"
-                f" own state says {self._memory.generation}"
+                f"rollback: {beat.sender} knows generation {echo.generation} of this node, whose own"
+                f" state says {mine}"
             )
-        if self._memory.disk_id and beat.disk and beat.disk != self._memory.disk_id:
-            self._disk = f"not the disk that {beat.sender} sees"
+        elif echo.generation == mine and echo.nonce != self._nonce:
+            self._silence(
+                f"rollback or twin: {beat.sender} knows another daemon of this node by generation {mine}"
+            )
 
     def _silence(self, why: str) -> None:
         self._mute = self._mute or why
@@ -223,105 +242,111 @@ class Heart:
         if sent_s is None:
             return
         if ack.answer == "no":
-            election.refused(ack.own, now_s)
+            election.refused(ack.own)
         elif ack.term == election.term and ack.answer == election.wanted:
             election.agreed(voter, sent_s, now_s)
 
     # --- the disk -------------------------------------------------------------------------------
 
     def _read(self, event: SlotsRead, now_s: float) -> None:
-        self._reading = False
-        self._disk = self._wrong(event)
-        if self._disk:
-            return
-        own = self._own(event)
-        if own is None:
-            self._disk = "what was written does not come back"
-            return
-        if now_s - self._disk_s > self._roster.timing.suspect_after_s:
-            self._detector.forgive_channel(DISK, now_s)
-        self._disk_s = now_s
-        beats = {member.name: self._slot(event, member.slot) for member in self._roster.members}
-        for name, beat in beats.items():
-            if beat is not None and name == beat.sender and name != self._roster.me:
+        disk, roster = self._disk, self._roster
+        rival = twin(event, roster, self._keys)
+        if rival is not None:
+            self._check_twin(rival)
+        worked_s = disk.worked_s
+        contents = disk.take(event, roster, self._keys, self._nonce, now_s)
+        if contents is not None:
+            if disk.since_s == now_s and worked_s > float("-inf"):
+                self._detector.forgive_channel(DISK, now_s)
+            for beat in contents.others.values():
                 self._seen(beat, now_s)
-        if self._election.disk_counts and not self._mute:
-            self._disk_vote(own, beats, event, now_s)
-
-    def _wrong(self, event: SlotsRead) -> str:
-        known = self._memory.disk_id
-        fault, disk_id = slots.identified(event.header, self._roster.cluster_id, known)
-        if not fault and not known:
-            self._memory = replace(self._memory, disk_id=disk_id)
-            self._effects.append(Remember(memory=self._memory))
-        return fault
-
-    def _slot(self, event: SlotsRead, place: int) -> Beat | None:
-        if place >= len(event.slots):
-            return None
-        return slots.read(event.slots[place], self._keys)
-
-    def _own(self, event: SlotsRead) -> Beat | None:
-        """What we wrote last, as it came back."""
-        me = self._roster.member(self._roster.me)
-        beat = self._slot(event, me.slot) if me is not None else None
-        mine = beat is not None and (beat.sender, beat.nonce) == (self._roster.me, self._nonce)
-        return beat if mine and beat is not None and beat.seq == self._written else None
+            self._judge_disk(now_s)
+            if self._election.disk_counts and disk.votes and not self._mute:
+                self._disk_vote(contents, event.began_s, now_s)
+        self._remember()
 
     def _seen(self, beat: Beat, now_s: float) -> None:
-        self._ballots[beat.sender] = max(beat.ballot, beat.term, self._ballots.get(beat.sender, 0))
-        if beat.cluster == self._roster.cluster_id and self._detector.news(beat, DISK, now_s):
+        if self._detector.news(named(beat, self._roster.names), DISK, now_s):
             track = self._detector.tracks[beat.sender]
             if beat.seq == track.highest:
                 self._answer(beat, DISK, now_s)
 
-    def _disk_vote(
-        self, own: Beat, beats: Mapping[str, Beat | None], event: SlotsRead, now_s: float
-    ) -> None:
+    def _judge_disk(self, now_s: float) -> None:
+        """Who is here, and who works with a disk and is not here."""
+        timing, disk = self._roster.timing, self._disk
+        others = [name for name in self._roster.voters.names if name != self._roster.me]
+        states = {
+            name: self._detector.channel_state(name, DISK, timing, now_s)
+            for name in others
+            if name in self._detector.tracks
+        }
+        live = [
+            name
+            for name, state in states.items()
+            if state is PeerState.ALIVE and DISK in self._detector.tracks[name].heard
+        ]
+        elsewhere = [
+            name
+            for name, state in states.items()
+            if state is PeerState.DEAD
+            and now_s - disk.since_s > timing.dead_after_s
+            and self._detector.alive(name, timing, now_s)
+            and self._detector.works_with_disk(name)
+        ]
+        disk.judge(others, live, elsewhere)
+
+    def _disk_vote(self, contents: Contents, began_s: float, now_s: float) -> None:
         """Won by our ballot in our slot and no higher one in the other's. What cannot be read is no
         leave to go on."""
         election = self._election
-        other = next(name for name in self._roster.voters.names if name != self._roster.me)
-        member = self._roster.member(other)
-        beat = beats.get(other)
-        blank = member is not None and not event.slots[member.slot].strip(b"\0")
-        if beat is None and not blank:
+        other = next((name for name in self._roster.voters.names if name != self._roster.me), "")
+        beat = contents.others.get(other)
+        if beat is None or not election.votes:
             return
-        ballot = beat.ballot if beat is not None else 0
+        election.told(other, beat.lease_s)
         mine = election.term if election.role is Role.ASKING else election.ballot
-        if ballot >= mine:
-            election.beaten(ballot, now_s)
-        elif election.role is Role.ASKING or own.ballot == election.ballot:
-            election.agreed(DISK_VOTER, event.began_s, now_s)
+        if beat.ballot >= mine:
+            election.beaten(beat.ballot)
+        elif election.role is Role.ASKING or contents.own.ballot == election.ballot:
+            election.agreed(DISK_VOTER, began_s, now_s)
 
     # --- electing -------------------------------------------------------------------------------
 
     def _elect(self, now_s: float) -> None:
         candid = self._candidacy.healthy and self._candid(now_s) and not self._mute
+        candid = candid and not self._leaving
         if self._roster.engine != "builtin":
-            wish = Stand(wants=candid, floor=self._candidacy.floor)
-            if wish != self._stands:
-                self._stands = wish
-                self._effects.append(wish)
+            self._stand(candid)
             return
         election = self._election
-        before = election.role
         leader = election.leader
         alive = leader is not None and self._detector.alive(leader, self._roster.timing, now_s)
-        founded = self._roster.voters.epoch > 0 and not self._outdated()
-        election.tick(now_s, may_stand=candid and founded, leader_alive=alive)
+        before = election.role
+        election.tick(
+            now_s,
+            may_stand=candid and self._roster.voters.epoch > 0,
+            current=not self._outdated(),
+            leader_alive=alive,
+        )
         if election.role is Role.ASKING and before is Role.FOLLOWER:
-            heard = [track.beat.term for track in self._detector.tracks.values() if track.beat]
-            election.propose(
-                self._candidacy.floor, max([*heard, *self._ballots.values()], default=0)
-            )
+            election.propose(self._candidacy.floor, self._highest_term())
             election.advance(now_s)
         self._remember()
-        if election.role is not before:
+        if election.role is not self._told_role:
             self._beat_all(now_s)
+
+    def _stand(self, candid: bool) -> None:
+        wish = Stand(wants=candid, floor=self._candidacy.floor)
+        if wish != self._stands:
+            self._stands = wish
+            self._effects.append(wish)
 
     def _candid(self, now_s: float) -> bool:
         return now_s - self._candid_s <= self._roster.timing.candidacy_s
+
+    def _highest_term(self) -> int:
+        heard = [track.beat.term for track in self._detector.tracks.values() if track.beat]
+        return max([*heard, *self._disk.ballots.values()], default=0)
 
     def _outdated(self) -> bool:
         """Whether any peer knows later voters than we do."""
@@ -333,41 +358,43 @@ class Heart:
 
     def _remember(self) -> None:
         vote = self._election.vote
-        memory = replace(self._memory, term=vote.term, voted_for=vote.voted_for)
+        memory = replace(
+            self._memory, term=vote.term, voted_for=vote.voted_for, disk_id=self._disk.disk_id
+        )
         if memory != self._memory:
             self._memory = memory
             self._effects.append(Remember(memory=memory))
 
     # --- speaking -------------------------------------------------------------------------------
 
-    def _beat_all(self, now_s: float, *, leaving: bool = False) -> None:
+    def _beat_all(self, now_s: float) -> None:
         """To every peer on every channel, and into our slot."""
         self._forget_sent(now_s)
+        self._told_role = self._election.role
         if self._mute:
             return
         for member in self._roster.members:
             for channel in range(len(member.addresses)) if member.name != self._roster.me else ():
-                self._send(member.name, channel, now_s, leaving=leaving)
-        me = self._roster.member(self._roster.me)
-        if self._roster.disk is not None and me is not None and not self._reading:
-            self._reading = not leaving
-            frame = encode(self._beat(None, DISK, now_s, leaving=leaving), *self._signing)
-            self._written = self._seq
-            self._effects.append(WriteSlot(slot=me.slot, data=slots.pack(frame)))
+                self._send(member.name, channel, now_s)
+        slot, disk = own_slot(self._roster), self._disk
+        if slot is not None and not disk.outstanding:
+            disk.outstanding = True
+            frame = self._frame(self._beat(None, DISK, now_s))
+            disk.written = self._seq
+            self._effects.append(WriteSlot(slot=slot, data=slots.pack(frame)))
 
     def _forget_sent(self, now_s: float) -> None:
         oldest_s = now_s - self._roster.timing.lease_s
         self._sent = {seq: at_s for seq, at_s in self._sent.items() if at_s >= oldest_s}
 
-    def _send(self, peer: str, channel: int, now_s: float, *, leaving: bool = False) -> None:
-        beat = self._beat(peer, channel, now_s, leaving=leaving)
-        self._effects.append(Send(peer=peer, channel=channel, data=encode(beat, *self._signing)))
+    def _send(self, peer: str, channel: int, now_s: float) -> None:
+        data = self._frame(self._beat(peer, channel, now_s))
+        self._effects.append(Send(peer=peer, channel=channel, data=data))
 
-    @property
-    def _signing(self) -> tuple[bytes, int]:
-        return self._keys[0], self._protocol
+    def _frame(self, beat: Beat) -> bytes:
+        return encode(beat, self._keys[0], self._protocol, self._roster.names)
 
-    def _beat(self, to: str | None, channel: int, now_s: float, *, leaving: bool) -> Beat:
+    def _beat(self, to: str | None, channel: int, now_s: float) -> Beat:
         self._seq += 1
         self._sent[self._seq] = now_s
         election, roster = self._election, self._roster
@@ -386,10 +413,11 @@ class Heart:
             ballot=election.ballot,
             epoch=roster.voters.epoch,
             revision=roster.voters.revision,
+            lease_s=roster.timing.lease_s,
             ack=self._acks.get(to) if to is not None else None,
             notes=self._candidacy.notes,
-            disk=self._memory.disk_id if roster.disk is not None else "",
-            leaving=leaving,
+            disk=self._disk.seen_id if roster.disk is not None else "",
+            leaving=self._leaving,
             resigned=election.resigned,
             successor=election.successor,
             boot=self._machine.boot_id,
@@ -405,18 +433,21 @@ class Heart:
 
     def view(self, now: Instant) -> View:
         """What this daemon believes at this moment."""
+        roster, detector, now_s = self._roster, self._detector, now.boot_s
         standing = self._standing()
+        disk = showing.disk_problem(roster, detector, self._disk, now_s)
+        me = showing.myself(roster, self._candidacy, self._disk, self._sees(now_s), self._mute)
         return View(
-            me=self._roster.me,
+            me=roster.me,
             term=standing.term,
             leader=standing.leader,
             acts_from_s=standing.acts_from_s,
             lead_until_s=standing.lead_until_s,
-            peers=self._peers(now.boot_s),
-            engine=self._roster.engine,
-            voters=self._roster.voters,
-            health=Health(lag_s=round(self._lag_s, 3), mute=self._mute, disk=self._disk_problem),
-            reason=self._reason(now.boot_s) if standing.leader is None else "",
+            peers=showing.peers(roster, detector, self._disk, me, now_s),
+            engine=roster.engine,
+            voters=roster.voters,
+            health=Health(lag_s=round(self._lag_s, 3), mute=self._mute, disk=disk),
+            reason=self._reason(disk, now_s) if standing.leader is None else "",
         )
 
     def _standing(self) -> Standing:
@@ -424,46 +455,9 @@ class Heart:
             return self._election.standing()
         return self._granted
 
-    @property
-    def _disk_problem(self) -> str:
-        return self._disk if self._roster.disk is not None else ""
-
-    def _peers(self, now_s: float) -> dict[str, Peer]:
-        peers: dict[str, Peer] = {}
-        timing = self._roster.timing
-        for member in self._roster.members:
-            channels = [(f"net{at + 1}", at) for at in range(len(member.addresses))]
-            channels += [("disk", DISK)] if self._roster.disk is not None else []
-            if member.name == self._roster.me:
-                shown = {label: PeerState.ALIVE for label, _ in channels}
-                if self._disk_problem:
-                    shown["disk"] = PeerState.UNKNOWN
-                notes = {**self._candidacy.notes, "epoch": str(self._roster.voters.epoch)}
-                peers[member.name] = Peer(
-                    state=PeerState.ALIVE,
-                    channels=shown,
-                    last_heard_s=0.0,
-                    sees=self._sees(now_s),
-                    notes=notes,
-                    problem=self._mute,
-                )
-            else:
-                peers[member.name] = self._detector.peer(member.name, channels, timing, now_s)
-        return peers
-
-    def _reason(self, now_s: float) -> str:
-        """Why nobody leads, as far as this node can tell."""
-        voters = self._roster.voters
-        if self._mute:
-            return self._mute
-        if not voters.epoch:
-            return "the cluster is not founded: its peers do not all hear each other yet"
-        heard = {self._roster.me, *self._sees(now_s)} & {*voters.names}
-        agree = len(heard) + (1 if self._election.disk_counts and not self._disk else 0)
-        if self._roster.engine == "builtin" and agree < voters.quorum:
-            disk = f", its disk: {self._disk}" if self._disk_problem else ""
-            return f"{self._roster.me} hears {len(heard)} of {len(voters.names)} voters{disk}"
-        return "an election is on"
+    def _reason(self, disk: str, now_s: float) -> str:
+        votes = self._election.disk_counts and self._disk.votes
+        return self._mute or showing.reason(self._roster, self._detector, votes, disk, now_s)
 
     def _push(self, now: Instant, *, always: bool) -> None:
         view = self.view(now)

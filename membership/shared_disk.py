@@ -28,14 +28,15 @@ class Contents(Frozen, frozen=True, kw_only=True):
 
 class SharedDisk:
     """`disk_id` is to be remembered; `problem` is "" where the disk works; `outstanding` while what was
-    written last has not come back; `written` is its number; `answered_s` when the disk last worked."""
+    written last has not come back; `written` is its number. The disk last worked at `worked_s`, and did
+    so without a gap since `since_s`."""
 
     def __init__(self, disk_id: str) -> None:
         self.disk_id = disk_id
         self.problem = ""
         self.outstanding = False
         self.written = 0
-        self.answered_s = float("-inf")
+        self.worked_s = self.since_s = float("-inf")
         self.ballots: dict[str, int] = {}
 
     @property
@@ -58,10 +59,10 @@ class SharedDisk:
     def replaced(self) -> None:
         """It is another file or device from now on: what is outstanding never comes back."""
         self.outstanding, self.problem = False, ""
-        self.answered_s = float("-inf")
+        self.worked_s = float("-inf")
 
     def take(
-        self, event: SlotsRead, roster: Roster, keys: Sequence[bytes], nonce: bytes
+        self, event: SlotsRead, roster: Roster, keys: Sequence[bytes], nonce: bytes, now_s: float
     ) -> Contents | None:
         """What was read, or None where it is of no use: `problem` says why."""
         self.outstanding = False
@@ -77,6 +78,9 @@ class SharedDisk:
         if own is None or (own.nonce, own.seq) != (nonce, self.written):
             self.problem = "what was written does not come back"
             return None
+        if now_s - self.worked_s > roster.timing.suspect_after_s:
+            self.since_s = now_s
+        self.worked_s = now_s
         for name, beat in found.items():
             self.ballots[name] = max(beat.ballot, beat.term, self.ballots.get(name, 0))
         return Contents(own=own, others=found)
@@ -121,9 +125,7 @@ def own_slot(roster: Roster) -> int | None:
     return None if rivals else me.slot
 
 
-def _slot(
-    event: SlotsRead, member: Member, roster: Roster, keys: Sequence[bytes]
-) -> Beat | None:
+def _slot(event: SlotsRead, member: Member, roster: Roster, keys: Sequence[bytes]) -> Beat | None:
     """What this member wrote; None where that is not to be known."""
     if member.slot >= len(event.slots):
         return None

@@ -55,10 +55,11 @@ def disk_problem(roster: Roster, detector: Detector, disk: SharedDisk, now_s: fl
         return disk.problem if roster.disk is not None else ""
     for name, track in detector.tracks.items():
         theirs = track.beat.disk if track.beat is not None else ""
-        if theirs and disk.disk_id and theirs != disk.seen_id:
-            if detector.alive(name, roster.timing, now_s):
-                return f"not the disk that {name} sees"
-    if not disk.proven:
+        other = bool(theirs and disk.disk_id) and theirs != disk.seen_id
+        if other and detector.alive(name, roster.timing, now_s):
+            return f"not the disk that {name} sees"
+    unseen_s = now_s - disk.since_s
+    if len(roster.voters.names) == 2 and not disk.proven and unseen_s > roster.timing.dead_after_s:
         return "the other voters were not seen on this disk yet: it does not vote"
     return ""
 

@@ -143,7 +143,7 @@ class JournalState:
     in_sync: bool = False
     taken: dict[str, str] = field(default_factory=dict)
     leader: tuple[str | None, int] = (None, 0)
-    paged: dict[str, str] = field(default_factory=dict)
+    paged: dict[str, Paged] = field(default_factory=dict)
 
     def apply(self, record: Record) -> None:
         """Add one record. An entry that changes nothing here is only counted."""
@@ -331,7 +331,7 @@ def _orphan(state: JournalState, at_s: float, *, heir: str | None) -> None:
 
 def _paged(state: JournalState, entry: Paged, at_s: float) -> None:
     del at_s
-    state.paged[entry.key] = entry.title
+    state.paged[entry.key] = entry
 
 
 def _page_ended(state: JournalState, entry: PageEnded, at_s: float) -> None:

@@ -345,15 +345,18 @@ class Reconciler:
         speaks = self._view.leader in (None, self._me)
         for key in sorted(stand.keys() - self._journal.paged.keys()):
             page = stand[key]
-            entry = Paged(key=key, severity=page.severity, title=page.title, text=page.text)
+            entry = Paged(
+                key=key, severity=page.severity, title=page.title, text=page.text, told=speaks
+            )
             self._write(now, entry)
             self._effects += [Tell(page=page)] if speaks else []
         for key in sorted(self._journal.paged.keys() - stand.keys()):
             if not ended(key, situation):
                 continue
-            page = over(key, self._journal.paged[key])
+            began = self._journal.paged[key]
             self._write(now, PageEnded(key=key))
-            self._effects += [Tell(page=page)] if speaks else []
+            if speaks or began.told:
+                self._effects.append(Tell(page=over(key, began.title)))
 
     # --- events -------------------------------------------------------------------------------
 

@@ -209,12 +209,13 @@ class TookOver(Entry, tag="took-over", frozen=True, kw_only=True):
 
 
 class Paged(Entry, tag="paged", frozen=True, kw_only=True):
-    """An alarm began: people were told, by this node or by the leader."""
+    """An alarm began. `told`: by this node, which then tells its end too; else by the leader."""
 
     key: str
     severity: str
     title: str
     text: str = ""
+    told: bool = True
 
 
 class PageEnded(Entry, tag="page-ended", frozen=True, kw_only=True):

@@ -248,10 +248,15 @@ class PeerLink:
 
 
 def _prove_disk(path: Path) -> None:
-    """A journal that cannot be written to would be found out too late: at the first action."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    """A journal that cannot be written to would be found out too late: at the first action.
+
+    A new file each time: a full disk takes what goes into blocks that it has given out before.
+    """
+    fresh = path.with_name(path.name + ".new")
+    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
     try:
-        os.pwrite(file, f"{boot_s():020.6f}\n".encode(), 0)
+        os.write(file, f"{boot_s():020.6f}\n".encode())
         os.fdatasync(file)
     finally:
         os.close(file)
+    fresh.replace(path)

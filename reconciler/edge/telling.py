@@ -125,7 +125,7 @@ async def _tail(stream: asyncio.StreamReader) -> bytes:
     """The end of what is said there, however much that is."""
     tail = b""
     while chunk := await stream.read(MOST_SAID):
-        tail = tail + chunk
+        tail = (tail + chunk)[-MOST_SAID:]
     return tail
 
 

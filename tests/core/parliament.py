@@ -103,6 +103,7 @@ class Parliament:
         self.sessions: dict[str, str] = {}
         self.performed: list[tuple[str, int, Call]] = []
         self.counted = 0
+        self.begun_at: set[int] = set()
         self.fall_at: int | None = None
         self.fall_every: int | None = None
         self.fate = Fate.DIES
@@ -337,6 +338,8 @@ class Parliament:
             member.effects += batch
             if member.name == self.leader and isinstance(batch[0], COUNTED):
                 self.counted += 1
+                if isinstance(batch[0], Perform):
+                    self.begun_at.add(self.counted)
                 if self.fall_at is not None and self.counted >= self.fall_at:
                     self._fall(member, batch)
                     continue

@@ -79,9 +79,11 @@ def lives(
     name: str, shuffle: Callable[[], random.Random | None]
 ) -> Iterator[tuple[str, Parliament]]:
     """The case, with every fate at every effect of the leader."""
-    count = whole(name, shuffle()).counted
-    for number in range(1, count + 1):
+    calm = whole(name, shuffle())
+    for number in range(1, calm.counted + 1):
         for fate in Fate:
+            if fate is Fate.DIES_LATE and number not in calm.begun_at:
+                continue
             house = Parliament(expand(ALL[name]), shuffle=shuffle())
             house.fall_at, house.fate = number, fate
             house.elect("anna")
@@ -100,7 +102,7 @@ def test_whatever_befalls_the_leader_it_ends_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHAINS)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_facts_that_come_late_twice_and_in_disorder_change_nothing(name: str, seed: int) -> None:
     calm = whole(name)
     for place, house in lives(name, lambda: random.Random(seed)):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from membership.ledger import Fact, Target, TermClaim
 from membership.roster import Member, Roster
 from reconciler.actions import Answer, Call, Done, Retry, StartOn
-from reconciler.edge.converge import Converge
+from reconciler.edge.converge import Converge, Spawn
 from reconciler.edge.outreach import Outreach
 from reconciler.messages import (
     CallReturned,
@@ -213,7 +213,7 @@ class Rig:
     def done(self) -> list[str]:
         return self.notes.done
 
-    def hands(self, tasks: asyncio.TaskGroup) -> Converge:
+    def hands(self, spawn: Spawn) -> Converge:
         return Converge(
             self.pool,
             self.source,
@@ -222,12 +222,12 @@ class Rig:
             self.outreach,
             lambda: self.permitted,
             self.events.append,
-            tasks.create_task,
+            spawn,
         )
 
     async def carried_out(self, *effects: Effect) -> list[Event]:
         async with asyncio.TaskGroup() as tasks:
-            self.hands(tasks).carry_out(effects)
+            self.hands(tasks.create_task).carry_out(effects)
         return self.events
 
 
@@ -360,7 +360,7 @@ async def test_what_needs_no_answer_is_done_in_its_turn() -> None:
     rig = Rig()
     roster = Roster(cluster_id="c", me="xen1", members=(Member(name="xen1"), Member(name="xen2")))
     async with asyncio.TaskGroup() as tasks:
-        hands = rig.hands(tasks)
+        hands = rig.hands(tasks.create_task)
         hands.carry_out([share("a"), Muster(roster=roster), HandOver(to="xen2"), HandOver(to="")])
         assert rig.done == [
             "ledger 1",
@@ -377,7 +377,7 @@ async def test_a_call_waits_until_peers_have_what_was_shared_before_it() -> None
     rig = Rig()
     rig.peers.holding.clear()
     async with asyncio.TaskGroup() as tasks:
-        rig.hands(tasks).carry_out([share("intent/1"), share("intent/2"), perform("t")])
+        rig.hands(tasks.create_task).carry_out([share("intent/1"), share("intent/2"), perform("t")])
         await asyncio.sleep(0.05)
         assert rig.done == ["ledger 2"]
         rig.peers.holding.set()
@@ -389,7 +389,7 @@ async def test_a_call_waits_for_what_an_earlier_step_shared_too() -> None:
     rig = Rig()
     rig.peers.holding.clear()
     async with asyncio.TaskGroup() as tasks:
-        hands = rig.hands(tasks)
+        hands = rig.hands(tasks.create_task)
         hands.carry_out([share("hold/1")])
         await asyncio.sleep(0.02)
         hands.carry_out([perform("t")])
@@ -402,7 +402,7 @@ async def test_a_call_waits_for_what_an_earlier_step_shared_too() -> None:
 async def test_what_is_shared_later_holds_up_no_call_that_is_under_way() -> None:
     rig = Rig()
     async with asyncio.TaskGroup() as tasks:
-        hands = rig.hands(tasks)
+        hands = rig.hands(tasks.create_task)
         hands.carry_out([perform("t")])
         await asyncio.sleep(0.02)
         rig.peers.holding.clear()
@@ -416,7 +416,9 @@ async def test_other_effects_do_not_wait_for_peers() -> None:
     rig = Rig()
     rig.peers.holding.clear()
     async with asyncio.TaskGroup() as tasks:
-        rig.hands(tasks).carry_out([share("term"), ClaimTerm(term=4, mark="m", within_s=1.0)])
+        rig.hands(tasks.create_task).carry_out(
+            [share("term"), ClaimTerm(term=4, mark="m", within_s=1.0)]
+        )
         await asyncio.sleep(0.02)
         assert rig.events == [rig.pool.claimed]
         rig.peers.holding.set()
@@ -432,12 +434,25 @@ async def test_a_share_that_breaks_ends_the_daemon_and_no_call_rests_on_it() -> 
         await rig.carried_out(share("drain/1"))
 
 
+async def test_no_call_goes_ahead_of_a_share_that_broke_though_nothing_stops_it() -> None:
+    rig = Rig()
+    rig.peers.broken = True
+    tasks: list[asyncio.Task[None]] = []
+    hands = rig.hands(lambda work: tasks.append(asyncio.create_task(work)))
+    hands.carry_out([share("intent/1"), perform("t")])
+    await asyncio.wait(tasks)
+    hands.carry_out([perform("u")])
+    await asyncio.wait(tasks)
+    assert rig.done == ["ledger 1"]
+    assert [str(task.exception()) for task in tasks] == ["a broken invariant"] * 3
+
+
 async def test_whether_it_is_permitted_is_asked_after_the_wait_for_peers() -> None:
     """The lease may end while a peer takes its two seconds not to answer."""
     rig = Rig()
     rig.peers.holding.clear()
     async with asyncio.TaskGroup() as tasks:
-        rig.hands(tasks).carry_out([share("intent/1"), perform("t")])
+        rig.hands(tasks.create_task).carry_out([share("intent/1"), perform("t")])
         await asyncio.sleep(0.02)
         rig.permitted = False
         rig.peers.holding.set()

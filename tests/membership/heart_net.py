@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -28,7 +29,7 @@ from membership.events import (
 )
 from membership.heart import Heart
 from membership.heartbeat import PROTOCOL
-from membership.roster import Candidacy, Member, Roster, Timing, Voters
+from membership.roster import EFFECT_S, Candidacy, Member, Roster, Timing, Voters
 from membership.view import View
 
 TIMING = Timing(interval_s=0.5, suspect_after_s=2.0, dead_after_s=4.0)
@@ -38,12 +39,19 @@ KEY = b"k" * 32
 
 @dataclass
 class Seat:
-    """One node: its heart while it runs, what it made durable, and its clock's fault."""
+    """One node: its heart while it runs, what it made durable, and its clock's fault.
+
+    `held` is what its `cxmd` was told last, which stays what it was when the heart stops; `acted_s` when
+    that last let it act. A twin has the `name` of another seat.
+    """
 
     name: str
     memory: Memory = field(default_factory=lambda: Memory(generation=0))
     heart: Heart | None = None
     view: View | None = None
+    held: View | None = None
+    acted_s: float = float("-inf")
+    deaf_disk: bool = False
     paused: bool = False
     candid: bool = True
     drift: float = 1.0
@@ -61,14 +69,19 @@ class HeartNet:
         self.loss = 0.0
         self.cut: set[tuple[str, str]] = set()
         self.cut_channels: set[int] = set()
+        self.delay_s = 0.03
+        self.twice = 0.0
+        self.garble = 0.0
         self.disk_ok = True
         self.disk_s = 0.02
+        self.timing = TIMING
         self.replay: list[tuple[str, int, bytes]] = []
         self.record = False
         self.faults: list[str] = []
         self._disk = disk
         self._blocks = [bytes(slots.BLOCK)] * slots.SLOTS
-        self._header = slots.pack_header(slots.Header(cluster_id=CLUSTER, disk_id="d1"))
+        self._header = b""
+        self.format("d1")
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._number = count()
         self.voters = Voters(epoch=1, names=names)
@@ -86,14 +99,33 @@ class HeartNet:
             me=name,
             members=self.members,
             voters=self.voters,
-            timing=TIMING,
+            timing=self.timing,
             disk="/disk" if self._disk else None,
         )
 
     # --- what the test does ---------------------------------------------------------------------
 
-    def boot(self, name: str, protocol: int = PROTOCOL) -> None:
-        seat = self.seats[name]
+    def format(self, disk_id: str) -> None:
+        """Put an empty disk into the place of the shared one."""
+        self._blocks = [bytes(slots.BLOCK)] * slots.SLOTS
+        self._header = slots.pack_header(slots.Header(cluster_id=CLUSTER, disk_id=disk_id))
+
+    def copy_disk(self) -> tuple[bytes, list[bytes]]:
+        return self._header, list(self._blocks)
+
+    def put_back(self, copy: tuple[bytes, list[bytes]]) -> None:
+        """Put an older copy of the disk into its place."""
+        self._header, self._blocks = copy[0], list(copy[1])
+
+    def spoil_slot(self, name: str) -> None:
+        """The second half of what is in this slot was never written."""
+        slot = next(member.slot for member in self.members if member.name == name)
+        half = self._blocks[slot].strip(b"\0")
+        self._blocks[slot] = half[: len(half) // 2].ljust(slots.BLOCK, b"\0")
+
+    def boot(self, key: str, protocol: int = PROTOCOL) -> None:
+        seat = self.seats[key]
+        name = seat.name
         seat.memory = replace(seat.memory, generation=seat.memory.generation + 1)
         seat.paused, seat.waiting = False, []
         seat.heart = Heart(
@@ -106,6 +138,13 @@ class HeartNet:
             protocol=protocol,
         )
         self._carry_out(seat, seat.heart.start(self._now(seat)))
+
+    def clone(self, name: str) -> str:
+        """A copy of a node with all that it made durable begins to run beside it; the key of its seat."""
+        key = f"{name}'"
+        self.seats[key] = Seat(name, memory=self.seats[name].memory)
+        self.boot(key)
+        return key
 
     def kill(self, name: str) -> None:
         self.seats[name].heart, self.seats[name].view = None, None
@@ -158,6 +197,9 @@ class HeartNet:
         assert view is not None
         return view.peers[name].state.value
 
+    def told(self, seat: Seat, view: View) -> None:
+        """A view is pushed; `seat.view` is the one before. For those who watch."""
+
     # --- inside -----------------------------------------------------------------------------------
 
     def _awake(self) -> list[Seat]:
@@ -183,6 +225,7 @@ class HeartNet:
         self.tell(seat.name, Tick())
 
     def _check(self) -> None:
+        self._keep_apart()
         acting = self.acting()
         if len(acting) > 1:
             self.faults.append(f"{self.s:.3f}: {' and '.join(acting)} may act")
@@ -194,6 +237,21 @@ class HeartNet:
             if any(view.term in seat.terms_led for seat in others):
                 self.faults.append(f"{self.s:.3f}: two led in term {view.term}")
 
+    def _keep_apart(self) -> None:
+        """What one began in its last moment has ended before another begins, though the heart that let
+        it act was stopped and its `cxmd` was not."""
+        acting = [
+            seat
+            for seat in self.seats.values()
+            if seat.held is not None and seat.held.may_act(self._now(seat).boot_s)
+        ]
+        for seat in acting:
+            for other in self.seats.values():
+                if other is not seat and self.s < other.acted_s + EFFECT_S * 0.99:
+                    self.faults.append(f"{self.s:.3f}: {seat.name} acts on the heels of {other.name}")
+        for seat in acting:
+            seat.acted_s = self.s
+
     def _later(self, after_s: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._due, (self.s + after_s, next(self._number), act))
 
@@ -201,7 +259,8 @@ class HeartNet:
         for effect in effects:
             match effect:
                 case Push(view=view):
-                    seat.view = view
+                    self.told(seat, view)
+                    seat.view = seat.held = view
                 case Remember(memory=memory):
                     seat.memory = memory
                 case Send():
@@ -217,21 +276,34 @@ class HeartNet:
         lost = self.random.random() < self.loss or sent.channel in self.cut_channels
         if lost or (seat.name, sent.peer) in self.cut:
             return
-        event = Heard(channel=sent.channel, data=sent.data)
-        self._later(self.random.uniform(0.001, 0.03), lambda: self.tell(sent.peer, event))
+        data = sent.data
+        if self.random.random() < self.garble:
+            place = self.random.randrange(len(data))
+            data = data[:place] + bytes([data[place] ^ 1 << self.random.randrange(8)]) + data[place + 1 :]
+        event = Heard(channel=sent.channel, data=data)
+        for _ in range(2 if self.random.random() < self.twice else 1):
+            for key, ear in self.seats.items():
+                if ear.name == sent.peer:
+                    after_s = self.random.uniform(0.001, self.delay_s)
+                    self._later(after_s, partial(self.tell, key, event))
 
     def _write(self, seat: Seat, written: WriteSlot) -> None:
-        began_s = self._now(seat).boot_s
-        if not self.disk_ok:
-            self._later(0.01, lambda: self.tell(seat.name, DiskFailed(reason="EIO")))
-            return
+        heart, began_s = seat.heart, self._now(seat).boot_s
+
+        def answer(event: Event) -> None:
+            for key, found in self.seats.items():
+                if found is seat and seat.heart is heart:
+                    self.tell(key, event)
 
         def read() -> None:
             found = SlotsRead(began_s=began_s, header=self._header, slots=tuple(self._blocks))
-            self._later(self.random.uniform(0.0, self.disk_s), lambda: self.tell(seat.name, found))
+            self._later(self.random.uniform(0.0, self.disk_s), lambda: answer(found))
 
         def write() -> None:
             self._blocks[written.slot] = written.data
             self._later(self.random.uniform(0.0, self.disk_s), read)
 
-        self._later(self.random.uniform(0.0, self.disk_s), write)
+        if self.disk_ok and not seat.deaf_disk:
+            self._later(self.random.uniform(0.0, self.disk_s), write)
+        else:
+            self._later(0.01, lambda: answer(DiskFailed(reason="EIO")))

@@ -217,11 +217,15 @@ def test_a_twin_makes_the_node_mute() -> None:
         for name in net.seats
         if b"sender" in mine and name.encode() in mine.split(b"sender")[1][:3]
     )
+    seat = net.seats[sender]
     net.boot(sender)
     net.tell(sender, Heard(channel=0, data=mine))
-    view = net.seats[sender].view
-    assert view is not None
-    assert view.health.mute.startswith("twin")
+    assert seat.view is not None
+    assert seat.view.health.mute == "", "what it said before it was started anew is no twin"
+    seat.memory = replace(seat.memory, generation=seat.memory.generation - 2)
+    net.boot(sender)
+    net.tell(sender, Heard(channel=0, data=mine))
+    assert seat.view.health.mute.startswith("twin")
     net.run(16.0)
     assert sender not in net.acting()
     assert net.state(next(name for name in net.seats if name != sender), sender) == "dead"
