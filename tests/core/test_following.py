@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from membership.ledger import Approval, Target
+from membership.ledger import Approval, Ledger, Target
 from reconciler.messages import AskApply, AskLook, Keep, Share
 from reconciler.messages import Stage as StageTree
 from reconciler.records import SourceLost, Targeted
@@ -160,6 +160,24 @@ def test_the_first_revision_of_all_is_decided_by_a_leader_that_may_act() -> None
     fresh.rest()
     assert in_force(fresh) == dict.fromkeys(NAMES, 8)
     assert len(fresh.performed) == 1
+
+
+def test_a_leader_that_lost_its_ledger_hears_the_others_before_it_decides() -> None:
+    """All went on to r9; anna comes back with nothing, and the first tree that it is shown is r8."""
+    fresh = led(leader="bert")
+    fresh.kill("anna")
+    commit(fresh, 9, TREE, "bert", "cleo")
+    fresh["anna"].tree, fresh["anna"].ledger, fresh["anna"].records = None, Ledger(), []
+    fresh.heads["anna"], fresh["anna"].cut = None, True
+    fresh.boot("anna")
+    fresh.elect("anna")
+    fresh.pass_s(12.0)
+    fresh["anna"].cut = False
+    commit(fresh, 8, NEXT, "anna")
+    assert in_force(fresh) == {"anna": 9, "bert": 9, "cleo": 9}
+    fresh.rest()
+    assert in_force(fresh) == {"anna": 9, "bert": 9, "cleo": 9}
+    assert fresh.performed == []
 
 
 def test_where_cxm_only_observes_to_lead_is_enough_to_decide() -> None:

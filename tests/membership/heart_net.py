@@ -162,8 +162,10 @@ class HeartNet:
     def sever(self, one: str, other: str) -> None:
         self.cut |= {(one, other), (other, one)}
 
-    def tell(self, name: str, event: Event) -> None:
-        seat = self.seats[name]
+    def tell(self, key: str, event: Event) -> None:
+        self._give(self.seats[key], event)
+
+    def _give(self, seat: Seat, event: Event) -> None:
         if seat.paused:
             seat.waiting.append(event)
         elif seat.heart is not None:
@@ -186,8 +188,11 @@ class HeartNet:
         return {seat.view.leader for seat in self._awake() if seat.view is not None}
 
     def acting(self) -> list[str]:
+        return [seat.name for seat in self._acting()]
+
+    def _acting(self) -> list[Seat]:
         return [
-            seat.name
+            seat
             for seat in self._awake()
             if seat.view is not None and seat.view.may_act(self._now(seat).boot_s)
         ]
@@ -221,21 +226,21 @@ class HeartNet:
         if seat.heart is None or seat.paused or seat.heart.deadline() > self._now(seat).boot_s:
             return
         if seat.candid:
-            self.tell(seat.name, Candidacy())
-        self.tell(seat.name, Tick())
+            self._give(seat, Candidacy())
+        self._give(seat, Tick())
 
     def _check(self) -> None:
         self._keep_apart()
-        acting = self.acting()
+        acting = self._acting()
         if len(acting) > 1:
-            self.faults.append(f"{self.s:.3f}: {' and '.join(acting)} may act")
-        for name in acting:
-            view = self.seats[name].view
-            assert view is not None
-            self.seats[name].terms_led.add(view.term)
-            others = [seat for seat in self.seats.values() if seat.name != name]
-            if any(view.term in seat.terms_led for seat in others):
-                self.faults.append(f"{self.s:.3f}: two led in term {view.term}")
+            names = " and ".join(seat.name for seat in acting)
+            self.faults.append(f"{self.s:.3f}: {names} may act")
+        for seat in acting:
+            assert seat.view is not None
+            term = seat.view.term
+            seat.terms_led.add(term)
+            if any(term in other.terms_led for other in self.seats.values() if other is not seat):
+                self.faults.append(f"{self.s:.3f}: two led in term {term}")
 
     def _keep_apart(self) -> None:
         """What one began in its last moment has ended before another begins, though the heart that let
@@ -248,7 +253,9 @@ class HeartNet:
         for seat in acting:
             for other in self.seats.values():
                 if other is not seat and self.s < other.acted_s + EFFECT_S * 0.99:
-                    self.faults.append(f"{self.s:.3f}: {seat.name} acts on the heels of {other.name}")
+                    self.faults.append(
+                        f"{self.s:.3f}: {seat.name} acts on the heels of {other.name}"
+                    )
         for seat in acting:
             seat.acted_s = self.s
 
@@ -279,21 +286,23 @@ class HeartNet:
         data = sent.data
         if self.random.random() < self.garble:
             place = self.random.randrange(len(data))
-            data = data[:place] + bytes([data[place] ^ 1 << self.random.randrange(8)]) + data[place + 1 :]
+            data = (
+                data[:place]
+                + bytes([data[place] ^ 1 << self.random.randrange(8)])
+                + data[place + 1 :]
+            )
         event = Heard(channel=sent.channel, data=data)
         for _ in range(2 if self.random.random() < self.twice else 1):
-            for key, ear in self.seats.items():
-                if ear.name == sent.peer:
-                    after_s = self.random.uniform(0.001, self.delay_s)
-                    self._later(after_s, partial(self.tell, key, event))
+            for ear in [ear for ear in self.seats.values() if ear.name == sent.peer]:
+                after_s = self.random.uniform(0.001, self.delay_s)
+                self._later(after_s, partial(self._give, ear, event))
 
     def _write(self, seat: Seat, written: WriteSlot) -> None:
         heart, began_s = seat.heart, self._now(seat).boot_s
 
         def answer(event: Event) -> None:
-            for key, found in self.seats.items():
-                if found is seat and seat.heart is heart:
-                    self.tell(key, event)
+            if seat.heart is heart:
+                self._give(seat, event)
 
         def read() -> None:
             found = SlotsRead(began_s=began_s, header=self._header, slots=tuple(self._blocks))
