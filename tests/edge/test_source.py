@@ -440,12 +440,13 @@ def test_a_monstrous_tree_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_tree_that_comes_again_counts_as_new(tmp_path: Path) -> None:
     """It was asked for again: it must not be the first to be forgotten."""
     store = RevisionStore(tmp_path)
-    digests = {1: admitted(store, 1)}
-    os.utime(tmp_path / "revisions" / f"1-{digests[1]}", (1, 1))
+    digests = {revision: admitted(store, revision) for revision in range(1, 11)}
+    for revision, digest in digests.items():
+        os.utime(tmp_path / "revisions" / f"{revision}-{digest}", (revision, revision))
     admitted(store, 1)
-    for revision in range(2, 11):
-        digests[revision] = admitted(store, revision)
+    admitted(store, 11)
     assert store.folder(1, digests[1]) is not None
+    assert store.folder(2, digests[2]) is None
 
 
 def test_two_that_bring_the_same_tree_at_once(tmp_path: Path) -> None:
