@@ -85,7 +85,7 @@ class Election:
         self._promise_s = now_s + roster.timing.promise_s
         self._stand_s: float | None = None
         self._give_up_s = 0.0
-        self._defer_s = 0.0
+        self._defer_s = now_s
 
     # --- what it says of itself -----------------------------------------------------------------
 

@@ -240,8 +240,8 @@ class Reconciler:
         )
 
     def may_act(self, now: Now) -> bool:
-        """Whether a call may be begun at this very moment."""
-        return self._leading.may_act(now)
+        """Whether a call may be begun at this very moment: it may have waited for others to know."""
+        return self._leading.may_act(now) and not self._ledger.holds
 
     # --- leading --------------------------------------------------------------------------------
 
