@@ -242,10 +242,12 @@ def test_neither_a_new_leader_nor_a_restart_tells_it_again() -> None:
     del fresh.states["cleo"]
     fresh.push()
     fresh.pass_s(5.0)
-    assert told(fresh, "peer/cleo") == [("anna", "begun"), ("bert", "over")]
+    ends = {("anna", "over"), ("bert", "over")}
+    assert set(told(fresh, "peer/cleo")) == {("anna", "begun")} | ends, "by who told, and who leads"
+    assert len(told(fresh, "peer/cleo")) == 3
 
 
-def test_when_nobody_leads_every_node_tells_after_dead_after_and_one_that_it_is_over() -> None:
+def test_when_nobody_leads_every_node_tells_after_dead_after_and_that_it_is_over() -> None:
     fresh = house()
     fresh.elect("anna")
     fresh.pass_s(12.0)
@@ -261,8 +263,9 @@ def test_when_nobody_leads_every_node_tells_after_dead_after_and_one_that_it_is_
     assert len(told(fresh, "no-leader")) == 3, "a restart neither ends nor repeats it"
     fresh.elect("cleo")
     fresh.pass_s(3.0)
-    assert told(fresh, "no-leader")[-1] == ("cleo", "over")
-    assert len(told(fresh, "no-leader")) == 4
+    assert told(fresh, "no-leader") == [
+        (name, word) for name in NAMES for word in ("begun", "over")
+    ]
 
 
 def test_a_hold_is_told_by_the_leader_whoever_was_asked() -> None:
