@@ -101,11 +101,11 @@ class Detector:
             track.heard = {ch: min(now_s, at_s + lag_s) for ch, at_s in track.heard.items()}
             track.since_s = min(now_s, track.since_s + lag_s)
 
-    def forgive_channel(self, channel: int, now_s: float) -> None:
-        """We could not listen on this channel until now."""
+    def forgive_channel(self, channel: int, lag_s: float, now_s: float) -> None:
+        """We could not listen on this channel for so long: who was silent before is no more alive."""
         for track in self.tracks.values():
             if channel in track.heard:
-                track.heard[channel] = now_s
+                track.heard[channel] = min(now_s, track.heard[channel] + lag_s)
 
     # --- what is believed -----------------------------------------------------------------------
 

@@ -257,7 +257,7 @@ class Heart:
         contents = disk.take(event, roster, self._keys, self._nonce, now_s)
         if contents is not None:
             if disk.since_s == now_s and worked_s > float("-inf"):
-                self._detector.forgive_channel(DISK, now_s)
+                self._detector.forgive_channel(DISK, now_s - worked_s, now_s)
             for beat in contents.others.values():
                 self._seen(beat, now_s)
             self._judge_disk(now_s)
@@ -273,27 +273,22 @@ class Heart:
 
     def _judge_disk(self, now_s: float) -> None:
         """Who is here, and who works with a disk and is not here."""
-        timing, disk = self._roster.timing, self._disk
-        others = [name for name in self._roster.voters.names if name != self._roster.me]
-        states = {
-            name: self._detector.channel_state(name, DISK, timing, now_s)
-            for name in others
-            if name in self._detector.tracks
-        }
+        timing, disk, detector = self._roster.timing, self._disk, self._detector
+        others = [name for name in self._roster.voters.names if name in detector.tracks]
         live = [
             name
-            for name, state in states.items()
-            if state is PeerState.ALIVE and DISK in self._detector.tracks[name].heard
+            for name in others
+            if detector.channel_state(name, DISK, timing, now_s) is PeerState.ALIVE
+            and DISK in detector.tracks[name].heard
         ]
-        elsewhere = [
+        missing = [
             name
-            for name, state in states.items()
-            if state is PeerState.DEAD
-            and now_s - disk.since_s > timing.dead_after_s
-            and self._detector.alive(name, timing, now_s)
-            and self._detector.works_with_disk(name)
+            for name in others
+            if name not in live
+            and detector.alive(name, timing, now_s)
+            and detector.works_with_disk(name)
         ]
-        disk.judge(others, live, elsewhere)
+        disk.judge(others, live, disk.missed(missing, now_s, timing.dead_after_s))
 
     def _disk_vote(self, contents: Contents, began_s: float, now_s: float) -> None:
         """Won by our ballot in our slot and no higher one in the other's. What cannot be read is no

@@ -38,6 +38,7 @@ class SharedDisk:
         self.written = 0
         self.worked_s = self.since_s = float("-inf")
         self.ballots: dict[str, int] = {}
+        self._missed_s: dict[str, float] = {}
 
     @property
     def seen_id(self) -> str:
@@ -80,6 +81,7 @@ class SharedDisk:
             return None
         if now_s - self.worked_s > roster.timing.suspect_after_s:
             self.since_s = now_s
+            self._missed_s = {}
         self.worked_s = now_s
         for name, beat in found.items():
             self.ballots[name] = max(beat.ballot, beat.term, self.ballots.get(name, 0))
@@ -94,6 +96,12 @@ class SharedDisk:
         if header.disk_id != self.disk_id.removeprefix(UNPROVEN):
             self.disk_id = UNPROVEN + header.disk_id
         return ""
+
+    def missed(self, names: Sequence[str], now_s: float, patience_s: float) -> list[str]:
+        """Those of `names`, who should be on this disk and are not, of whom that was said at each call
+        for longer than `patience_s`."""
+        self._missed_s = {name: self._missed_s.get(name, now_s) for name in names}
+        return [name for name, at_s in self._missed_s.items() if now_s - at_s > patience_s]
 
     def judge(self, others: Sequence[str], live: Sequence[str], elsewhere: Sequence[str]) -> None:
         """`others` are the other voters, `live` who is alive on this disk; `elsewhere` who works with a

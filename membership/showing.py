@@ -58,8 +58,9 @@ def disk_problem(roster: Roster, detector: Detector, disk: SharedDisk, now_s: fl
         other = bool(theirs and disk.disk_id) and theirs != disk.seen_id
         if other and detector.alive(name, roster.timing, now_s):
             return f"not the disk that {name} sees"
+    alone = disk.disk_id != "" and not disk.proven
     unseen_s = now_s - disk.since_s
-    if len(roster.voters.names) == 2 and not disk.proven and unseen_s > roster.timing.dead_after_s:
+    if alone and len(roster.voters.names) == 2 and unseen_s > roster.timing.dead_after_s:
         return "the other voters were not seen on this disk yet: it does not vote"
     return ""
 

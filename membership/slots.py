@@ -46,19 +46,6 @@ def unpack_header(block: bytes) -> Header | None:
     )
 
 
-def identified(block: bytes, cluster_id: str, known_id: str) -> tuple[str, str]:
-    """What is wrong with the disk of this header ("" if nothing), and its id. `known_id` is that of
-    the disk that was used before, "" where none was."""
-    header = unpack_header(block)
-    if header is None:
-        return "unformatted, or its header is damaged: cxm heartbeat format", ""
-    if header.cluster_id != cluster_id:
-        return f"belongs to cluster {header.cluster_id}", header.disk_id
-    if known_id not in ("", header.disk_id):
-        return "another disk than before, or an old copy of it: cxm heartbeat show", header.disk_id
-    return "", header.disk_id
-
-
 def pack(frame: bytes) -> bytes:
     """A frame as a slot."""
     return (_LENGTH.pack(len(frame)) + frame).ljust(BLOCK, b"\0")
