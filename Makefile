@@ -61,6 +61,7 @@ FIRST ?= 1000
 sim: $(ready) ## simulated pools in virtual time; SEEDS=n or HOURS=h of random trouble
 	@$(pytest) -q $(wildcard tests/simulator tests/simulation tests/xapi/virtual)
 	@$(bin)/python -m tests.simulation.episodes --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
+	@$(bin)/python -m tests.simulation.peers.peer_episodes --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
 
 wire: $(ready) ## clients of other makers against the simulator's ports
 	@$(pytest) -q tests/wire

@@ -92,28 +92,28 @@ async def _healed(site: Site, trouble: Trouble) -> None:
     trouble.wish = within_reach(site, trouble.wish)
     revision = site.commit(trouble.wish, "as it is to be")
     await site.ping()
-    late = await _patient(site, revision)
+    late = await patient(site, revision)
     if late:
         site.scene.blame(f"r{revision} did not converge within {BOUND_S:.0f} s: {late}")
         return
-    _blame(site, unfulfilled(site.world, trouble.wish))
-    _blame(site, needless_refusals(site.scene))
-    await _quiet(site, trouble.wish, revision)
+    blame(site, unfulfilled(site.world, trouble.wish))
+    blame(site, needless_refusals(site.scene))
+    await quiet(site, trouble.wish, revision)
 
 
-async def _patient(site: Site, revision: int) -> str:
+async def patient(site: Site, revision: int) -> str:
     """Wait, and play the operator who reads what is blocked and asks for another try."""
     late = await site.converged(revision, BOUND_S / 4)
     for _ in range(3):
         if not late:
             break
-        await _tools_back(site)
+        await tools_back(site)
         await site.ask(AskRetry(objects=tuple(f"vm/{name}" for name in VM_HOMES), by="alice"))
         late = await site.converged(revision, BOUND_S / 4)
     return late
 
 
-async def _tools_back(site: Site) -> None:
+async def tools_back(site: Site) -> None:
     """A guest whose start was cut short never shows its tools in the simulated pool: boot it anew."""
     status = await site.status()
     blocked = status.plan.blocked if status is not None else ()
@@ -123,21 +123,21 @@ async def _tools_back(site: Site) -> None:
             await site.world.act("VM.hard_reboot", uuid)
 
 
-async def _quiet(site: Site, wish: Wish, revision: int) -> None:
-    calls = len(_ours(site))
+async def quiet(site: Site, wish: Wish, revision: int) -> None:
+    calls = len(ours(site))
     await asyncio.sleep(QUIET_S)
-    _blame(site, (f"in a quiet world: {call}" for call in _ours(site)[calls:]))
+    blame(site, (f"in a quiet world: {call}" for call in ours(site)[calls:]))
     late = await site.converged(revision, 1.0)
-    _blame(site, [f"did not stay converged: {late}"] if late else [])
-    _blame(site, unfulfilled(site.world, wish))
+    blame(site, [f"did not stay converged: {late}"] if late else [])
+    blame(site, unfulfilled(site.world, wish))
 
 
-def _blame(site: Site, faults: Iterable[str]) -> None:
+def blame(site: Site, faults: Iterable[str]) -> None:
     for fault in faults:
         site.scene.blame(fault)
 
 
-def _ours(site: Site) -> Sequence[str]:
+def ours(site: Site) -> Sequence[str]:
     return [
         f"{entry.method} of {entry.name}"
         for entry in site.world.log

@@ -64,6 +64,10 @@ class Process:
         context.run(_CURRENT.set, self)
         return asyncio.get_running_loop().create_task(main, context=context)
 
+    def driven(self, main: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """How a task of this process goes from one of its steps to the next."""
+        return main
+
     def adopt(self, task: asyncio.Task[Any]) -> None:
         self._tasks[id(task)] = task
         task.add_done_callback(lambda done: self._tasks.pop(id(done), None))
@@ -92,10 +96,11 @@ def _make_task(
     main: Coroutine[Any, Any, Any],
     context: Context | None = None,
 ) -> asyncio.Task[Any]:
-    task = asyncio.Task(main, loop=loop, context=context)
     process = _CURRENT.get() if context is None else context.get(_CURRENT)
-    if process is not None:
-        process.adopt(task)
+    if process is None:
+        return asyncio.Task(main, loop=loop, context=context)
+    task = asyncio.Task(process.driven(main), loop=loop, context=context)
+    process.adopt(task)
     return task
 
 

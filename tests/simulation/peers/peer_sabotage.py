@@ -1,0 +1,183 @@
+"""Deliberately broken daemons of several nodes, by which the checkers prove that they can see.
+
+`python -m tests.simulation.peers.peer_sabotage` looks for the first seed that catches each.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from membership.detector import Detector
+from membership.election import DISK_VOTER, Election
+from membership.heart import Heart
+from membership.heartbeat import DISK, Ack, Beat
+from membership.ledger import HOLD, Fact, Ledger
+from membership.view import Standing
+from reconciler.edge.converge import Converge
+from reconciler.edge.outreach import Outreach
+from reconciler.messages import ClaimTerm, Effect, Event, RevokeSession, SessionRevoked, TermClaimed
+from tests.simulation.peers.peer_episodes import run
+from tests.simulation.sabotage import sabotaged
+
+Patch = pytest.MonkeyPatch
+MOST_SEEDS = 400
+
+
+def keeps_no_promise(patch: Patch) -> None:
+    """A voter is free again as soon as it has agreed, and as soon as it has started."""
+    begin = Election.__init__
+
+    def free(election: Any, roster: Any, vote: Any, random: Any, now_s: float) -> None:
+        begin(election, roster, vote, random, now_s)
+        election._promise_s = now_s
+
+    def promise(election: Any, to: str, now_s: float) -> None:
+        election._promised_to, election._promise_s = to, now_s
+
+    patch.setattr(Election, "__init__", free)
+    patch.setattr(Election, "_promise", promise)
+
+
+def counts_from_receipt(patch: Patch) -> None:
+    """A lease begins when the agreement to it arrives."""
+    acked = Heart._acked
+
+    def late(heart: Any, voter: str, ack: Ack, now_s: float) -> None:
+        if ack.seq in heart._sent:
+            heart._sent[ack.seq] = now_s
+        acked(heart, voter, ack, now_s)
+
+    patch.setattr(Heart, "_acked", late)
+
+
+def leaves_the_last_session(patch: Patch) -> None:
+    """Neither is the term claimed in the pool, nor the predecessor's session ended."""
+    carried_out = Outreach.carried_out
+
+    async def lenient(outreach: Outreach, effect: Effect) -> Event | None:
+        match effect:
+            case ClaimTerm(term=term):
+                return TermClaimed(term=term, result="won", highest=term)
+            case RevokeSession(term=term):
+                return SessionRevoked(term=term, done=True)
+        return await carried_out(outreach, effect)
+
+    patch.setattr(Outreach, "carried_out", lenient)
+
+
+def waits_for_nothing(patch: Patch) -> None:
+    """A new leader acts as soon as it is elected."""
+    standing = Election.standing
+
+    def hasty(election: Election) -> Standing:
+        return replace(standing(election), acts_from_s=election.elected_s)
+
+    patch.setattr(Election, "standing", hasty)
+
+
+def knows_one_hold(patch: Patch) -> None:
+    """The latest hold, or its release, is all that counts."""
+    merge = Ledger.merge
+
+    def latest(ledger: Ledger, facts: Iterable[Fact]) -> Ledger:
+        merged = merge(ledger, facts)
+        holds = [fact for key, fact in merged.facts.items() if key.startswith(HOLD)]
+        last = max(holds, key=lambda fact: (fact.term, fact.seq), default=None)
+        kept = {k: f for k, f in merged.facts.items() if not k.startswith(HOLD) or f is last}
+        return replace(merged, facts=kept)
+
+    patch.setattr(Ledger, "merge", latest)
+
+
+def acts_before_it_is_told(patch: Patch) -> None:
+    """A call does not wait until the peers know of it."""
+
+    async def at_once(converge: Converge) -> None:
+        del converge
+
+    patch.setattr(Converge, "_shared", at_once)
+
+
+def leads_without_cxmd(patch: Patch) -> None:
+    """One sign of life is good for ever."""
+    patch.setattr(Heart, "_candid", lambda *_: True)
+
+
+def believes_recordings(patch: Patch) -> None:
+    """Whoever is heard is alive, whether or not he has heard us."""
+    patch.setattr(Detector, "_proves_life", lambda *_, **__: True)
+
+
+def forgets_its_vote(patch: Patch) -> None:
+    """Whom it voted for does not outlive a voter."""
+    patch.setattr(Heart, "_remember", lambda _: None)
+
+
+def never_loses_the_disk(patch: Patch) -> None:
+    """What the other of two has written into its slot is a sign of life, and says nothing of who leads."""
+
+    def won(heart: Any, contents: object, began_s: float, now_s: float) -> None:
+        del contents
+        heart._election.agreed(DISK_VOTER, began_s, now_s)
+
+    def seen(heart: Any, beat: Beat, now_s: float) -> None:
+        heart._detector.news(beat, DISK, now_s)
+
+    patch.setattr(Heart, "_disk_vote", won)
+    patch.setattr(Heart, "_seen", seen)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to break the daemons, and a seed that is known to catch it by a violation with `words`."""
+
+    sabotage: Callable[[Patch], None]
+    seed: int
+    words: tuple[str, ...]
+
+
+SPLIT = ("two leases", "not waited", "leads in term", "outside its lease", "a term goes back")
+
+VARIANTS: Mapping[str, Variant] = {
+    "keeps no promise": Variant(keeps_no_promise, 19, SPLIT),
+    "counts from receipt": Variant(counts_from_receipt, 15, SPLIT),
+    "leaves the last session": Variant(leaves_the_last_session, 1, ("was taken over",)),
+    "waits for nothing": Variant(waits_for_nothing, 1, ("not waited",)),
+    "knows one hold": Variant(knows_one_hold, 111, ("under",)),
+    "acts before it is told": Variant(acts_before_it_is_told, 1, ("was not told",)),
+    "leads without cxmd": Variant(leads_without_cxmd, 1, ("after its last candidacy",)),
+    "believes recordings": Variant(believes_recordings, 4, ("for alive",)),
+    "forgets its vote": Variant(forgets_its_vote, 1, ("would forget",)),
+    "never loses the disk": Variant(never_loses_the_disk, 16, SPLIT),
+}
+
+
+def caught(variant: Variant, seed: int | None = None) -> list[str]:
+    """What the checkers say of the broken daemons, as far as it is about this."""
+    with sabotaged(variant.sabotage):
+        violations = run(variant.seed if seed is None else seed).violations
+    return [v for v in violations if any(word in v for word in variant.words)]
+
+
+def main(names: list[str]) -> int:
+    """The first seed that catches each variant."""
+    logging.disable(logging.CRITICAL)
+    missed = 0
+    for name in names or VARIANTS:
+        seeds = (seed for seed in range(1, MOST_SEEDS) if caught(VARIANTS[name], seed))
+        seed = next(seeds, None)
+        missed += seed is None
+        sys.stdout.write(f"{name}: {'not caught' if seed is None else f'caught by {seed}'}\n")
+        sys.stdout.flush()
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

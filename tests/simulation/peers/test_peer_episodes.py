@@ -1,0 +1,48 @@
+"""Several nodes in trouble from a seed: safety while it lasts, then one leader and no difference."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.simulation.episodes import figures
+from tests.simulation.peers.peer_episodes import EPISODES, SEEDS, run, saved
+from tests.simulation.peers.peer_trouble import FAULTS
+
+PARTS = 4
+SEEDS_A_PART = 7
+EVERY_CLASS = (54, 27, 5, 48)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_nothing_is_violated(part: int) -> None:
+    first = 1 + part * SEEDS_A_PART
+    outcomes = [run(seed) for seed in range(first, first + SEEDS_A_PART)]
+    found = [str(outcome) for outcome in outcomes if outcome.violations]
+    assert found == [], "\n".join(found)
+    assert all(outcome.episodes == EPISODES for outcome in outcomes)
+
+
+def test_seeds_that_found_something_find_nothing_any_more() -> None:
+    outcomes = [run(seed) for seed in saved()]
+    assert [str(outcome) for outcome in outcomes if outcome.violations] == []
+
+
+def test_each_saved_seed_says_what_it_found() -> None:
+    assert [path.name for path in SEEDS.glob("*.txt") if not path.read_text("utf-8").strip()] == []
+
+
+def test_every_class_of_fault_strikes() -> None:
+    """A run in which nothing goes wrong proves nothing. Some seeds in which all of them come."""
+    fired: Counter[str] = Counter()
+    for seed in EVERY_CLASS:
+        fired += run(seed).fired
+    assert sorted(FAULTS - fired.keys()) == []
+
+
+def test_the_line_of_figures() -> None:
+    outcomes = [run(1, episodes=1), run(2, episodes=1)]
+    hours = sum(outcome.hours for outcome in outcomes)
+    line = f"2 seeds, {hours:.1f} simulated hours, 2 episodes, 0 violations, 0.5 episodes/s"
+    assert figures(outcomes, took_s=4.0) == line
