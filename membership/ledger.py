@@ -20,6 +20,8 @@ from msgspec import field
 from msgspec.structs import replace
 
 from membership.clock import Now
+from membership.proofs import Attempt, Certificate, Drill, Lost, MayRun, Unread
+from membership.values import Value
 from schema.model import Frozen
 
 SCOPES = ("intent", "drift", "rebalance", "recovery", "fencing")
@@ -28,10 +30,6 @@ HOLD = "hold/"
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What would not fit elsewhere (an index, a file of another tool) is no term and no number of a fact."""
-
-
-class Value(Frozen, tag_field="fact", frozen=True, kw_only=True):
-    """Base of what a fact can say."""
 
 
 class TermClaim(Value, tag="term", frozen=True, kw_only=True):
@@ -137,6 +135,12 @@ FactValue = (
     | Intent
     | SealedSession
     | FoundedVoters
+    | MayRun
+    | Unread
+    | Attempt
+    | Certificate
+    | Lost
+    | Drill
     | Opaque
 )
 

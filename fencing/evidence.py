@@ -1,0 +1,46 @@
+"""Evidence: what the ledger proves about hosts that are believed dead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from membership.clock import Now
+from membership.ledger import Fact, Ledger
+from membership.proofs import Certificate, Place, Stamp
+
+CERTIFICATE = "certificate/"
+
+POWER_OFF = "power-off"
+SWORN = "sworn"
+KINDS = (POWER_OFF, SWORN)
+"""The kinds that can be issued. Whoever needs another one has it refused by the schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A certificate that holds, and when it was issued among all facts."""
+
+    certificate: Certificate
+    stamp: Stamp
+
+    def covers(self, place: Place) -> bool:
+        """Whether it speaks of what was on that place. A later start there needs a later certificate."""
+        return place.host == self.certificate.host and place.stamp < self.stamp
+
+
+def proofs(ledger: Ledger, now: Now) -> Mapping[str, Proof]:
+    """The certificates that hold, by host (uuid)."""
+    return {proof.certificate.host: proof for proof in _valid(ledger.facts.values(), now)}
+
+
+def _valid(facts: Iterable[Fact], now: Now) -> Iterable[Proof]:
+    for fact in facts:
+        value = fact.value
+        if isinstance(value, Certificate) and not value.void and not _expired(value, now):
+            yield Proof(value, (fact.term, fact.seq))
+
+
+def _expired(certificate: Certificate, now: Now) -> bool:
+    until_s = certificate.until_epoch_s
+    return until_s is not None and until_s <= now.epoch_s

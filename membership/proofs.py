@@ -1,0 +1,102 @@
+"""Facts about death: where a VM can still exist, who was to be powered off, what is proven.
+
+They are known to a quorum before anything is done that depends on them. Losing some of them may cost
+time, since less is proven then; it never makes anything look proven.
+"""
+
+from __future__ import annotations
+
+from membership.values import Value
+from schema.model import Frozen
+
+Stamp = tuple[int, int]
+"""(term, seq) of a fact: which of two is the later one."""
+
+UNREAD = "may-run"
+
+
+class Place(Frozen, frozen=True, kw_only=True):
+    """A host (uuid) on which a domain can exist; `term` and `seq` are those of the fact that said so
+    first. `boot` is a hint for people: what XenAPI shows of a boot proves nothing."""
+
+    host: str
+    term: int
+    seq: int
+    boot: str = ""
+
+    @property
+    def stamp(self) -> Stamp:
+        return (self.term, self.seq)
+
+
+class MayRun(Value, tag="may-run", frozen=True, kw_only=True):
+    """Every place on which a domain of `vm` (uuid) can exist. Key `may-run/VM`."""
+
+    vm: str
+    places: tuple[Place, ...]
+
+
+class Unread(Value, tag="unread", frozen=True, kw_only=True):
+    """What was said of any VM before this fact is not trusted: every host is a place of it. Key `may-run`."""
+
+    why: str
+
+
+class Attempt(Value, tag="fence", frozen=True, kw_only=True):
+    """`node` is about to be powered off; or it was tried. Key `fence/NODE`.
+
+    `stage` is begun, failed, proven or called-off. `why` is the evidence at the time, for people.
+    """
+
+    id: str
+    node: str
+    host: str
+    devices: tuple[str, ...]
+    stage: str
+    by: str
+    why: str
+    message: str = ""
+
+
+class Certificate(Value, tag="certificate", frozen=True, kw_only=True):
+    """Nothing that was begun on `host` before this fact executes any more. Key `certificate/NODE`.
+
+    `kind` is power-off (read back from every one of `devices`) or sworn (by whoever `by` names). `void`
+    says why it is not to be trusted after all, "" while it is. An oath that served nothing expires at
+    `until_epoch_s`.
+    """
+
+    id: str
+    node: str
+    host: str
+    kind: str
+    by: str
+    evidence: str
+    devices: tuple[str, ...] = ()
+    boot: str = ""
+    until_epoch_s: float | None = None
+    void: str = ""
+
+
+class Lost(Value, tag="lost", frozen=True, kw_only=True):
+    """`vm` (uuid) ran on `node` when that died, and is to run again. Key `lost/VM`."""
+
+    vm: str
+    node: str
+    host: str
+    certificate: str
+
+
+class Drill(Value, tag="drill", frozen=True, kw_only=True):
+    """The last trial of `device` for `node`. Key `drill/DEVICE/NODE`.
+
+    `live`: the node fell silent by it, and no other did; that binds a device which has no identity of
+    its own, to this `host`. `result` is passed, failed or unknown.
+    """
+
+    device: str
+    node: str
+    host: str
+    live: bool
+    result: str
+    message: str = ""
