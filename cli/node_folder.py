@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cli.envelope import Failure, failure
 from cli.settings import understood
+from membership.edge.durable import write_whole
 from schema.settings import Settings
 
 _DAEMON = "cxm"
@@ -71,19 +72,9 @@ class NodeFolder:
 
     def _write(self, path: Path, text: str, mode: int, owner: tuple[int, int]) -> None:
         """Whole and on disk, or not at all. `owner` is that of a new file."""
-        fresh = path.with_name(f".{path.name}.new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.unlink(missing_ok=True)
-            number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            with os.fdopen(number, "w", encoding="utf-8", newline="") as file:
-                os.fchown(number, *_kept(path, owner))
-                os.fchmod(number, mode)  # Whatever the umask took away.
-                file.write(text)
-                file.flush()
-                os.fsync(number)
-            fresh.replace(path)
-            _sync(path.parent)
+            write_whole(path, text.encode(), mode, _kept(path, owner))
         except OSError as error:
             raise _failed(error) from None
 
@@ -105,15 +96,6 @@ def _kept(path: Path, owner: tuple[int, int]) -> tuple[int, int]:
         return owner
     found = path.stat()
     return found.st_uid, found.st_gid
-
-
-def _sync(folder: Path) -> None:
-    """The new name, too, is on disk."""
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _failed(error: OSError | UnicodeDecodeError) -> Failure:

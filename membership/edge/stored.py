@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from membership.edge.durable import write_whole
 from membership.edge.starting import EX_DATAERR, EX_TEMPFAIL, CannotStart
 from membership.events import Memory
 from membership.roster import Roster
@@ -82,15 +83,7 @@ class MemoryFile:
         """Durable when it returns. Raises OSError; what is on the disk then is not known."""
         raw = msgspec.json.encode(memory)
         sealed = _Sealed(memory=msgspec.Raw(raw), crc=f"{zlib.crc32(raw):08x}")
-        fresh = self._path.with_name(self._path.name + ".new")
-        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-        try:
-            _write(file, msgspec.json.encode(sealed) + b"\n")
-            os.fsync(file)
-        finally:
-            os.close(file)
-        fresh.replace(self._path)
-        _sync_folder(self._path.parent)
+        write_whole(self._path, msgspec.json.encode(sealed) + b"\n")
 
     def _read(self) -> Memory | None:
         """None where there never was one. A damaged one is never guessed around: who votes twice in
@@ -113,21 +106,6 @@ class MemoryFile:
                 "sure that another peer leads (cxm leader), then move the file away",
             )
         return memory
-
-
-def _write(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-
-
-def _sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class StateLock:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from membership.edge.durable import sync_folder
 from reconciler.edge import lines
 from reconciler.edge.compaction import compacted
 from reconciler.journal import JournalState, replay
@@ -117,7 +118,7 @@ class JournalFile:
         for path in self._folder.glob("*.jsonl*"):
             if path != self._path:
                 path.unlink()
-        lines.sync_folder(self._folder)
+        sync_folder(self._folder)
 
 
 class _Numbered(msgspec.Struct):

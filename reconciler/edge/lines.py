@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from membership.edge.durable import sync_folder, write_all, write_whole
 from schema.model import Frozen
 
 _SEAL = b',"crc":"'
@@ -111,7 +112,7 @@ class LineFile:
         """
         *earlier, last = payloads
         data = b"".join(seal(payload, more=True) for payload in earlier) + seal(last)
-        _write(self._file, data)
+        write_all(self._file, data)
         os.fdatasync(self._file)
         self.size += len(data)
 
@@ -121,27 +122,4 @@ class LineFile:
 
 def replace(path: Path, payloads: Sequence[bytes]) -> None:
     """Write a file whole: it is there with all its lines, or not at all."""
-    fresh = path.with_name(path.name + ".new")
-    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-    try:
-        _write(file, b"".join(seal(payload) for payload in payloads))
-        os.fsync(file)
-    finally:
-        os.close(file)
-    fresh.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _write(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+    write_whole(path, b"".join(seal(payload) for payload in payloads))

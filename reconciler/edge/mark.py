@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
-from reconciler.edge.lines import sync_folder
+from membership.edge.durable import write_whole
 
 _LENGTH = 16
 _DIGITS = frozenset("0123456789abcdef")
@@ -26,11 +25,5 @@ def stored_mark(state_dir: Path) -> str:
     if len(mark) == _LENGTH and set(mark) <= _DIGITS:
         return mark
     mark = secrets.token_hex(_LENGTH // 2)
-    fresh = path.with_name("mark.new")
-    with fresh.open("w", encoding="ascii") as file:
-        file.write(mark + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    sync_folder(state_dir)
+    write_whole(path, f"{mark}\n".encode())
     return mark

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from membership.edge.durable import write_whole
 from membership.edge.exchange import Exchange
 from membership.edge.identity import Identity
 from membership.edge.invitation import Invitations
@@ -24,7 +25,6 @@ from membership.ledger import Fact, Ledger, Target
 from membership.roster import Candidacy, Roster, Timing
 from membership.view import View, unknown
 from reconciler.edge.clock import boot_s
-from reconciler.edge.lines import sync_folder
 from reconciler.edge.revisions import UnreadableTree, read_tree
 from reconciler.edge.source import SubversionSource
 from reconciler.messages import Staged
@@ -145,14 +145,7 @@ class PeerLink:
         self._exchange.follow(roster)
         me = roster.member(roster.me)
         self._door = me.peer if me is not None else None
-        path = self._state_dir / ROSTER
-        fresh = path.with_name(ROSTER + ".new")
-        with fresh.open("wb") as file:
-            file.write(msgspec.json.encode(roster))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_folder(self._state_dir)
+        write_whole(self._state_dir / ROSTER, msgspec.json.encode(roster))
 
     def hand_over(self, to: str) -> None:
         self._link.hand_over(to or None)

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 from msgspec import field
 
-from reconciler.edge.lines import sync_folder
+from membership.edge.durable import sync_folder, write_whole
 from reconciler.messages import Authorship, Head
 from schema import tree as trees
 from schema.model import Frozen
@@ -65,7 +65,7 @@ class RevisionStore:
         """
         with self._admitting:
             name = _name(origin.head.revision, digest)
-            _write_durably(self._folder / f"{name}.json", msgspec.json.encode(origin))
+            write_whole(self._folder / f"{name}.json", msgspec.json.encode(origin))
             self._place(tree, self._folder / name, digest)
             self.discard(tree)
             sync_folder(self._folder)
@@ -186,16 +186,6 @@ def _sync_file(path: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    """Under a name of its own first: two fetches may bring one revision at the same time."""
-    handle, fresh = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(fresh).replace(path)
 
 
 def _name(revision: int, digest: str) -> str:

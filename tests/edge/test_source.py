@@ -377,8 +377,7 @@ def test_a_tree_appears_only_when_it_is_durable(
     rename = Path.rename
 
     def fsync(file: int) -> None:
-        name = Path(f"/proc/self/fd/{file}").readlink().name
-        done.append("sync " + (name.partition(".json.")[0] if ".json." in name else name))
+        done.append("sync " + Path(f"/proc/self/fd/{file}").readlink().name)
 
     def renamed(path: Path, target: Path) -> Path:
         done.append(f"rename {path.name}")
@@ -389,7 +388,8 @@ def test_a_tree_appears_only_when_it_is_durable(
     store = RevisionStore(tmp_path)
     digest = admitted(store, 1)
     assert done == [
-        f"sync 1-{digest}",
+        f"sync 1-{digest}.json.new",
+        "sync revisions",
         "sync cluster.yaml",
         "sync tree",
         "rename tree",
