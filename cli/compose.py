@@ -23,12 +23,12 @@ from cli.options import Invocation
 from cli.pool_access import Access
 from cli.settings import config_path
 from membership.clock import Now
+from membership.edge.secret_files import SecretError, read_secret, secret_path
 from membership.ledger import Ledger
 from membership.view import View
 from reconciler.edge import journal_file, ledger_file
 from reconciler.edge.lines import DamagedFile
 from reconciler.edge.revisions import Origin, UnreadableTree, read_tree
-from reconciler.edge.secret_files import SecretError, read_secret
 from reconciler.edge.subversion import SourceError, Subversion
 from reconciler.edge.subversion_wire import Access as SourceAccess
 from reconciler.journal import JournalState, replay
@@ -157,7 +157,7 @@ class _Traced:
 def secret(run: Invocation, reference: str) -> str:
     """The secret of `credentialsRef`. Raises Failure (1): not there, or open to others."""
     try:
-        return read_secret(config_path(run), reference)
+        return read_secret(secret_path(config_path(run), reference))
     except SecretError as error:
         hint = "run cxm as root or as the daemon's user"
         raise failure("error", "NoSecret", str(error), hint) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from cli.envelope import Failure, failure
 from cli.settings import understood
 from membership.edge.durable import write_whole
+from membership.edge.secret_files import secret_path
 from schema.settings import Settings
 
 _DAEMON = "cxm"
@@ -48,7 +49,7 @@ class NodeFolder:
         return path
 
     def secret(self, name: str) -> Path:
-        return self.root / "secrets.d" / name
+        return secret_path(self.config, name)
 
     def read_secret(self, name: str) -> str | None:
         """The secret, without the end of its line; None where there is none yet."""

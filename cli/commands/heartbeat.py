@@ -100,7 +100,8 @@ def _failed(path: Path, error: OSError) -> Failure:
 
 def _keys(run: Invocation) -> tuple[bytes, ...]:
     """The cluster's keys, where there are settings that name them and this user may read them."""
-    from membership.edge.key_file import KeyFileError, read_keys  # noqa: PLC0415
+    from membership.edge.key_file import read_keys  # noqa: PLC0415
+    from membership.edge.secret_files import SecretError, secret_path  # noqa: PLC0415
 
     if run.config is None and not config_path(run).exists():
         return ()
@@ -108,8 +109,8 @@ def _keys(run: Invocation) -> tuple[bytes, ...]:
     if settings.cluster_key_ref is None:
         return ()
     try:
-        return read_keys(config_path(run).parent / "secrets.d" / settings.cluster_key_ref)
-    except KeyFileError as error:
+        return read_keys(secret_path(config_path(run), settings.cluster_key_ref))
+    except SecretError as error:
         run.note(f"{error}; tags are not verified")
         return ()
 

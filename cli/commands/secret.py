@@ -14,13 +14,13 @@ from cli.node_folder import NodeFolder
 from cli.options import GLOBAL, CxmCommand, Invocation, invocation
 from cli.render.text import Line, Span, line
 from cli.settings import config_path, node_settings
+from membership.edge.key_file import SHORTEST_KEY
+from membership.edge.secret_files import LONGEST
 from schema import fields
 from schema.forms import FORMS
 from schema.settings import Settings
 
 KEY_BYTES = 32
-SHORTEST_KEY, LONGEST = 32, 4096
-"""Characters and bytes, as the daemons have them (`membership.edge.key_file`, `reconciler.edge`)."""
 
 _RESTART = "cxmd uses it once it is started anew: systemctl restart cxmd"
 

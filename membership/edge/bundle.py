@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from membership.edge.secret_files import secret_path
 from schema import dialect
 from schema.model import Frozen
 
@@ -45,10 +46,9 @@ def packed(config: Path) -> bytes:
         listen = {name: _portless(where) for name, where in shared["listen"].items()}
         shared["listen"] = {name: where for name, where in listen.items() if where is not None}
     names = sorted({name for key, name in _named(shared) if key != "caFile"})
-    folder = config.parent / "secrets.d"
     bundle = Bundle(
         settings=shared,
-        secrets={name: _text(folder / name) for name in names},
+        secrets={name: _text(secret_path(config, name)) for name in names},
         files={path: _text(Path(path)) for key, path in _named(shared) if key == "caFile"},
     )
     return msgspec.json.encode(bundle)

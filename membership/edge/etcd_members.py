@@ -9,9 +9,7 @@ the open that leaves the machine.
 from __future__ import annotations
 
 import http.client
-import os
 import ssl
-import stat
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,10 +19,10 @@ import msgspec
 from msgspec import Struct, field
 
 from membership.edge.node_settings import EngineAccess
+from membership.edge.secret_files import SecretError, read_secret
 
 DEFAULT_PORT = 2379
 LONGEST = 65536
-LONGEST_PASSWORD = 4096
 
 _NOT_FOUND, _DENIED, _OFF, _NOT_LOGGED_IN = 5, 7, 9, 16
 """Codes of gRPC, which the gateway passes on."""
@@ -159,7 +157,10 @@ class Members:
         """Read anew at each login, so that a changed one counts without a restart."""
         if self._access.credential is None:
             raise _Trouble(f"user {self._access.user} has no password; set engine.credentialsRef")
-        return read_password(Path(self._access.credential))
+        try:
+            return read_secret(Path(self._access.credential))
+        except SecretError as error:
+            raise _Trouble(str(error)) from None
 
     def _accepted(self, asked: Asked) -> Asked:
         reply = asked.reply
@@ -291,23 +292,3 @@ def _loopback(endpoint: str) -> bool:
         return ip_address(address(endpoint)[0]).is_loopback
     except ValueError:
         return False
-
-
-def read_password(path: Path) -> str:
-    """The first line of a file that nobody else can read or replace."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise _Trouble(f"{path}: {error.strerror}; engine.credentialsRef asks for it") from None
-    try:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()):
-            raise _Trouble(f"{path}: not a plain file of root or of this user")
-        if found.st_mode & 0o077:
-            raise _Trouble(f"{path}: others can read it; run chmod 0600 {path}")
-        content = os.read(file, LONGEST_PASSWORD)
-    except OSError as error:
-        raise _Trouble(f"{path}: {error.strerror}") from None
-    finally:
-        os.close(file)
-    return content.decode("utf-8", "replace").partition("\n")[0].rstrip("\r")

@@ -6,28 +6,30 @@ before anything is sent, this start's generation is durable.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from membership.edge import log, node_settings
 from membership.edge.beating import Beating
 from membership.edge.door import SOCKET, Asked, Door
-from membership.edge.key_file import KeyFileError, read_keys
+from membership.edge.key_file import read_keys
 from membership.edge.node_settings import NodeSettings
 from membership.edge.pinned import pin
-from membership.edge.starting import EX_CONFIG, EX_IOERR, EX_USAGE, CannotStart
-from membership.edge.stored import ROSTER, MemoryFile, StateLock, Unusable, Watched, read_roster
+from membership.edge.secret_files import SecretError
+from membership.edge.starting import EX_CONFIG, EX_IOERR, CannotStart, config_given, end
+from membership.edge.state_lock import StateLock
+from membership.edge.stored import ROSTER, MemoryFile, Unusable, Watched, read_roster
 from membership.edge.supervision import supervisor
 from membership.events import Machine
 
-CONFIG = "/etc/cxm/node.yaml"
+NAME = "cxm-heartbeatd"
 LOOK_EVERY_S = 1.0
 FLUSH_WITHIN_S = 1.0
+LOCK = "heartbeat.lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UUIDS = (Path("/sys/hypervisor/uuid"), Path("/sys/class/dmi/id/product_uuid"))
 
@@ -41,12 +43,12 @@ class Daemon:
         state, run = Path(settings.state_dir), Path(settings.run_dir)
         state.mkdir(mode=0o750, parents=True, exist_ok=True)
         run.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._lock = StateLock(state)
+        self._lock = StateLock(state / LOCK, NAME)
         self._key_file = Watched(Path(settings.cluster_key))
         self._key_file.changed()
         try:
             self._keys = read_keys(self._key_file.path)
-        except KeyFileError as error:
+        except SecretError as error:
             raise CannotStart(EX_CONFIG, str(error)) from None
         self._roster_file = Watched(state / ROSTER)
         self._memory_file = MemoryFile(state)
@@ -98,7 +100,7 @@ class Daemon:
         if self._key_file.changed():
             try:
                 beating.use_keys(read_keys(self._key_file.path))
-            except KeyFileError as error:
+            except SecretError as error:
                 log.error("cluster-key-unusable", message=f"{error}; the keys before stay in use")
         if self._roster_file.changed():
             self._read_roster(beating)
@@ -170,33 +172,12 @@ def _run(config: Path) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """argparse would exit with 2, which here means that something differs."""
-        self.print_usage(sys.stderr)
-        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
-
-
-class _Version(argparse.Action):
-    """Looked up only when asked for: the package's own records are slow to load."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> NoReturn:
-        from importlib.metadata import version  # noqa: PLC0415
-
-        sys.stdout.write(f"{parser.prog} {version('cxm')}\n")
-        parser.exit()
-
-
 def main() -> None:
-    parser = _Parser(prog="cxm-heartbeatd", description="The heartbeats of cxm on one node.")
-    parser.add_argument("--config", type=Path, default=Path(CONFIG), metavar="FILE")
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    options = parser.parse_args()
+    config = config_given(NAME, "The heartbeats of cxm on one node.")
     try:
-        sys.exit(_run(options.config))
+        sys.exit(_run(config))
     except CannotStart as error:
-        sys.stderr.write(f"cxm-heartbeatd: {error}\n")
-        sys.exit(error.status)
+        end(NAME, error)
 
 
 if __name__ == "__main__":

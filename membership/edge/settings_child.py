@@ -8,26 +8,15 @@ from pathlib import Path
 
 import msgspec
 
+from membership.edge import node_yaml
 from membership.edge.node_settings import EngineAccess, NodeSettings
+from membership.edge.secret_files import secret_path
 from membership.edge.starting import EX_CONFIG, CannotStart
-from schema.report import render
-from schema.settings import Settings, read_settings
-
-
-def told(config: Path) -> NodeSettings:
-    """Raises CannotStart."""
-    try:
-        content = config.read_bytes()
-    except OSError as error:
-        hint = "give --config FILE"
-        raise CannotStart(EX_CONFIG, f"{config}: {error.strerror}; {hint}") from None
-    read = read_settings(content, str(config))
-    if read.settings is None:
-        raise CannotStart(EX_CONFIG, render(read.errors, {str(config): content}, read=1).rstrip())
-    return _narrowed(read.settings, config)
+from schema.settings import Settings
 
 
 def _narrowed(settings: Settings, config: Path) -> NodeSettings:
+    """Raises CannotStart."""
     engine, listen = settings.engine, settings.listen.heartbeat
     if engine.kind == "single" or settings.cluster_key_ref is None:
         raise CannotStart(
@@ -35,17 +24,18 @@ def _narrowed(settings: Settings, config: Path) -> NodeSettings:
             f"{config}: engine: {engine.kind} has no peers, so there is nobody to hear; write "
             "engine: {kind: builtin} and clusterKeyRef: NAME, or do not start cxm-heartbeatd",
         )
+    password = engine.credentials_ref
     return NodeSettings(
         node=settings.node,
         cluster_id=settings.cluster_id,
         state_dir=settings.state_dir,
         run_dir=settings.run_dir,
-        cluster_key=_secret(config, settings.cluster_key_ref),
+        cluster_key=str(secret_path(config, settings.cluster_key_ref)),
         engine=EngineAccess(
             kind=engine.kind,
             endpoints=engine.endpoints,
             user=engine.user,
-            credential=engine.credentials_ref and _secret(config, engine.credentials_ref),
+            credential=str(secret_path(config, password)) if password is not None else None,
             ca_file=engine.ca_file,
         ),
         listen=(listen.address, listen.port) if listen.address is not None else None,
@@ -53,13 +43,10 @@ def _narrowed(settings: Settings, config: Path) -> NodeSettings:
     )
 
 
-def _secret(config: Path, name: str) -> str:
-    return str(config.absolute().parent / "secrets.d" / name)
-
-
 def main(argv: list[str]) -> int:
+    config = Path(argv[1])
     try:
-        settings = told(Path(argv[1]))
+        settings = _narrowed(node_yaml.read(config), config)
     except CannotStart as error:
         sys.stderr.write(f"{error}\n")
         return error.status

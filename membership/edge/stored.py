@@ -1,21 +1,19 @@
-"""What lies in the state directory for the heartbeats: the roster, the memory, the lock."""
+"""What lies in the state directory for the heartbeats: the roster, the memory."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import zlib
 from pathlib import Path
 
 import msgspec
 
 from membership.edge.durable import write_whole
-from membership.edge.starting import EX_DATAERR, EX_TEMPFAIL, CannotStart
+from membership.edge.starting import EX_DATAERR, CannotStart
 from membership.events import Memory
 from membership.roster import Roster
 from schema.model import Frozen
 
-ROSTER, MEMORY, LOCK = "membership.json", "heartbeat.json", "heartbeat.lock"
+ROSTER, MEMORY = "membership.json", "heartbeat.json"
 
 
 class Unusable(Exception):
@@ -106,26 +104,3 @@ class MemoryFile:
                 "sure that another peer leads (cxm leader), then move the file away",
             )
         return memory
-
-
-class StateLock:
-    """One `cxm-heartbeatd` a state: two would vote twice. Held until the process ends, however it
-    ends. Raises CannotStart."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.read(self._file, 32).decode("ascii", "replace").strip()
-            os.close(self._file)
-            raise CannotStart(
-                EX_TEMPFAIL,
-                f"{folder} is in use by another cxm-heartbeatd (pid {pid or 'unknown'}): two of one "
-                "state would vote twice. Stop that one first, or give this one its own stateDir",
-            ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        os.close(self._file)

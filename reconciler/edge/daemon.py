@@ -7,7 +7,6 @@ planned from it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
 import sys
@@ -15,13 +14,23 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import NoReturn
 
 import structlog
 
+from membership.edge import node_yaml
 from membership.edge.bundle import packed
 from membership.edge.identity import Identity as PeerIdentity
-from membership.edge.key_file import KeyFileError, read_keys
+from membership.edge.key_file import read_keys
+from membership.edge.secret_files import SecretError, read_secret, secret_path
+from membership.edge.starting import (
+    EX_CONFIG,
+    EX_DATAERR,
+    EX_SOFTWARE,
+    CannotStart,
+    config_given,
+    end,
+)
+from membership.edge.state_lock import StateLock
 from membership.edge.supervision import Supervisor, supervisor
 from reconciler.edge import log
 from reconciler.edge.alone import Alone
@@ -33,9 +42,7 @@ from reconciler.edge.mark import stored_mark
 from reconciler.edge.peering import PeerLink
 from reconciler.edge.requests import Requests
 from reconciler.edge.revisions import RevisionStore, UnreadableTree
-from reconciler.edge.secret_files import SecretError, read_secret
 from reconciler.edge.source import SubversionSource
-from reconciler.edge.state_lock import AlreadyRunning, StateLock
 from reconciler.edge.subversion import SourceError, Subversion
 from reconciler.edge.subversion_failures import REFUSED
 from reconciler.edge.subversion_wire import Access
@@ -43,29 +50,14 @@ from reconciler.edge.telling import Tellers
 from reconciler.messages import TreeLoaded
 from reconciler.mustering import Peering
 from reconciler.ports import Peers
-from schema.report import render
-from schema.settings import PATH, Settings, read_settings
+from schema.settings import Settings
 from xapi.https import HttpsTransport
 from xapi.pool import PoolClient
 
-EX_USAGE = 64
-EX_DATAERR = 65
-EX_SOFTWARE = 70
-EX_TEMPFAIL = 75
-EX_CONFIG = 78
-"""Of sysexits.h. The unit does not restart the daemon after 64, 65 and 78: a human has to act."""
-
+NAME = "cxmd"
 LOGOUT_WITHIN_S = 5.0
 
-_log = structlog.get_logger("cxmd")
-
-
-class CannotStart(Exception):
-    """The daemon cannot start; the text says where, why and what to do."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+_log = structlog.get_logger(NAME)
 
 
 class Stopped(Exception):
@@ -80,13 +72,13 @@ class Daemon:
         self._config = config
         self._release = release
         self._supervisor: Supervisor = supervisor()
-        self._password = read_secret(config, settings.xenapi.credentials_ref)
+        self._password = read_secret(secret_path(config, settings.xenapi.credentials_ref))
         key = settings.cluster_key_ref
-        self._keys = read_keys(config.parent / "secrets.d" / key) if key is not None else ()
+        self._keys = read_keys(secret_path(config, key)) if key is not None else ()
         state_dir = Path(settings.state_dir)
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         Path(settings.run_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._lock = StateLock(state_dir)
+        self._lock = StateLock(state_dir / "lock", NAME)
         self._memory = Memory(state_dir, boot=boot_s)
         self._tellers = Tellers(settings.notify, settings.node, settings.cluster_id)
         self._peering = Peering(
@@ -196,7 +188,7 @@ class Daemon:
         password = None
         if source.credentials_ref is not None:
             try:
-                password = read_secret(self._config, source.credentials_ref)
+                password = read_secret(secret_path(self._config, source.credentials_ref))
             except SecretError as error:
                 raise SourceError(REFUSED, str(error)) from error
         return Access(
@@ -225,27 +217,13 @@ async def _until_asked_to_end() -> None:
     raise Stopped
 
 
-def _settings(path: Path) -> Settings:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        hint = "give --config FILE"
-        raise CannotStart(EX_CONFIG, f"{path}: {error.strerror}; {hint}") from None
-    read = read_settings(content, str(path))
-    if read.settings is None:
-        raise CannotStart(EX_CONFIG, render(read.errors, {str(path): content}, read=1).rstrip())
-    return read.settings
-
-
 def _run(config: Path, release: str) -> int:
     """The exit status of a daemon that was asked to end, or could not start."""
     try:
-        daemon = Daemon(_settings(config), config, release)
-    except AlreadyRunning as error:
-        raise CannotStart(EX_TEMPFAIL, str(error)) from error
+        daemon = Daemon(node_yaml.read(config), config, release)
     except DamagedFile as error:
         raise CannotStart(EX_DATAERR, str(error)) from error
-    except (SecretError, KeyFileError) as error:
+    except SecretError as error:
         raise CannotStart(EX_CONFIG, str(error)) from error
     except OSError as error:
         raise CannotStart(EX_CONFIG, f"{error.filename}: {error.strerror}") from error
@@ -258,25 +236,13 @@ def _run(config: Path, release: str) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """argparse would exit with 2, which here means that something differs."""
-        self.print_usage(sys.stderr)
-        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
-
-
 def main() -> None:
-    release = version("cxm")
-    parser = _Parser(prog="cxmd", description="The daemon of cxm on one node.")
-    parser.add_argument("--config", type=Path, default=Path(PATH), metavar="FILE")
-    parser.add_argument("--version", action="version", version=f"cxmd {release}")
-    options = parser.parse_args()
+    config = config_given(NAME, "The daemon of cxm on one node.")
     log.configure()
     try:
-        sys.exit(_run(options.config, release))
+        sys.exit(_run(config, version("cxm")))
     except CannotStart as error:
-        sys.stderr.write(f"cxmd: {error}\n")
-        sys.exit(error.status)
+        end(NAME, error)
     except Exception:  # noqa: BLE001 (the top boundary: told and ended, never swallowed)
         _log.exception("broken")
         sys.exit(EX_SOFTWARE)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from membership.edge.key_file import read_keys
-from reconciler.edge.secret_files import read_secret
+from membership.edge.secret_files import read_secret, secret_path
 from tests.cli.conftest import Cxm
 
 OLD, NEW = "old" * 12, "new" * 12
@@ -40,7 +40,7 @@ def test_a_secret_is_kept_as_the_daemons_want_it(config: Path, cxm: Cxm, pipe: P
     found = cxm("secret", "set", "pool", "--yes")
     path = config.parent / "secrets.d" / "pool"
     assert found.exit == 0
-    assert read_secret(config, "pool") == "päss word"
+    assert read_secret(secret_path(config, "pool")) == "päss word"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "systemctl restart cxmd" in found.out
     assert "word" not in found.out + found.err
@@ -52,7 +52,7 @@ def test_what_is_there_is_replaced_only_by_consent(config: Path, cxm: Cxm, pipe:
     found = cxm("secret", "set", "pool", "-o", "json")
     assert found.exit == 4
     assert found.envelope["errors"][0]["code"] == "SecretExists"
-    assert read_secret(config, "pool") == "secret"
+    assert read_secret(secret_path(config, "pool")) == "secret"
     pipe(b"secret\n")
     same = cxm("secret", "set", "pool", "--yes", "-o", "json")
     assert (same.exit, same.envelope["data"]["changed"]) == (0, False)
@@ -124,5 +124,5 @@ def test_a_secret_may_come_before_the_settings(tmp_path: Path, cxm: Cxm, pipe: P
     config.parent.mkdir()
     pipe(b"secret\n")
     assert cxm("secret", "set", "pool", "--config", config).exit == 0
-    assert read_secret(config, "pool") == "secret"
+    assert read_secret(secret_path(config, "pool")) == "secret"
     assert not config.exists()

@@ -242,7 +242,7 @@ def test_a_second_daemon_is_refused(daemon: Daemon) -> None:
     [
         ("settings", 78, "unknown key"),
         ("no-settings", 78, "No such file"),
-        ("engine", 78, "clusterKeyRef asks for it"),
+        ("engine", 78, "clusterKeyRef: key asks for it"),
         ("secret-mode", 78, "chmod 0600"),
         ("journal", 65, "00000001.jsonl:1: the checksum does not fit"),
     ],

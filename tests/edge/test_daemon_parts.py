@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from membership.edge.secret_files import SecretError, read_secret, secret_path
 from membership.edge.supervision import Supervisor
-from reconciler.edge.secret_files import SecretError, read_secret
 
 CONFIG = "node.yaml"
 
@@ -32,14 +32,14 @@ def secret(folder: Path, content: bytes, mode: int = 0o600) -> Path:
 )
 def test_a_secret_is_its_line(tmp_path: Path, content: bytes, value: str) -> None:
     secret(tmp_path, content)
-    assert read_secret(tmp_path / CONFIG, "xapi") == value
+    assert read_secret(secret_path(tmp_path / CONFIG, "xapi")) == value
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     secret(tmp_path, b"hush", mode)
     with pytest.raises(SecretError, match="chmod 0600") as caught:
-        read_secret(tmp_path / CONFIG, "xapi")
+        read_secret(secret_path(tmp_path / CONFIG, "xapi"))
     assert "hush" not in str(caught.value)
 
 
@@ -47,7 +47,7 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> 
 def test_a_secret_that_cannot_be_one_is_refused(tmp_path: Path, content: bytes) -> None:
     secret(tmp_path, content)
     with pytest.raises(SecretError, match=r"secrets\.d/xapi"):
-        read_secret(tmp_path / CONFIG, "xapi")
+        read_secret(secret_path(tmp_path / CONFIG, "xapi"))
 
 
 def test_a_secret_of_somebody_else_is_refused(
@@ -58,7 +58,7 @@ def test_a_secret_of_somebody_else_is_refused(
     found = os.stat_result((0o100600, 0, 0, 1, uid + 4711, 0, 4, 0, 0, 0))
     monkeypatch.setattr(os, "fstat", lambda _file: found)
     with pytest.raises(SecretError, match="belongs to uid"):
-        read_secret(tmp_path / CONFIG, "xapi")
+        read_secret(secret_path(tmp_path / CONFIG, "xapi"))
 
 
 def test_a_secret_that_is_a_link_or_missing_is_refused(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_secret_that_is_a_link_or_missing_is_refused(tmp_path: Path) -> None:
     (path.parent / "link").symlink_to(path)
     for name in ("link", "none"):
         with pytest.raises(SecretError, match=f"credentialsRef: {name} asks for it"):
-            read_secret(tmp_path / CONFIG, name)
+            read_secret(secret_path(tmp_path / CONFIG, name))
 
 
 # --- log ------------------------------------------------------------------------------------------

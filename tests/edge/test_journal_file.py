@@ -37,7 +37,6 @@ from reconciler.edge.journal_file import JournalFile
 from reconciler.edge.ledger_file import LedgerFile
 from reconciler.edge.ledger_file import stored as stored_ledger
 from reconciler.edge.lines import DamagedFile
-from reconciler.edge.state_lock import AlreadyRunning, StateLock
 from reconciler.journal import replay
 from reconciler.observed import PowerState
 from reconciler.records import (
@@ -419,14 +418,3 @@ def test_a_damaged_ledger_is_told(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"alice", b"mallo"))
     with pytest.raises(DamagedFile, match=r"ledger\.jsonl:1"):
         LedgerFile(path)
-
-
-# --- lock -----------------------------------------------------------------------------------------
-
-
-def test_a_second_daemon_is_refused_by_name(tmp_path: Path) -> None:
-    held = StateLock(tmp_path)
-    with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"):
-        StateLock(tmp_path)
-    held.release()
-    StateLock(tmp_path).release()

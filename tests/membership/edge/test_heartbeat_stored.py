@@ -11,12 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from membership.edge.key_file import KeyFileError, read_keys
+from membership.edge.key_file import read_keys
+from membership.edge.secret_files import SecretError
 from membership.edge.starting import CannotStart
 from membership.edge.stored import (
     MEMORY,
     MemoryFile,
-    StateLock,
     Unusable,
     Watched,
     read_roster,
@@ -58,15 +58,6 @@ def test_any_byte_that_changed_is_seen(tmp_path: Path, at: int) -> None:
 def test_a_folder_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         MemoryFile(tmp_path / "none").begin()
-
-
-def test_the_lock_is_for_one(tmp_path: Path) -> None:
-    lock = StateLock(tmp_path)
-    with pytest.raises(CannotStart, match=f"pid {os.getpid()}") as caught:
-        StateLock(tmp_path)
-    assert caught.value.status == 75
-    lock.release()
-    StateLock(tmp_path).release()
 
 
 def test_a_change_of_a_file_is_seen_once(tmp_path: Path) -> None:
@@ -140,7 +131,7 @@ def test_each_line_is_a_key_and_the_first_signs(tmp_path: Path) -> None:
 def test_keys_that_protect_nothing_are_refused(
     tmp_path: Path, content: str, mode: int, why: str
 ) -> None:
-    with pytest.raises(KeyFileError, match=why) as caught:
+    with pytest.raises(SecretError, match=why) as caught:
         read_keys(key_file(tmp_path, content, mode))
     assert "secret" not in str(caught.value)
 
@@ -150,7 +141,7 @@ def test_a_key_file_is_a_plain_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(path)
     os.mkfifo(tmp_path / "pipe", 0o600)
     for name in ("link", "none", "pipe"):
-        with pytest.raises(KeyFileError, match=f"/{name}: "):
+        with pytest.raises(SecretError, match=f"/{name}: "):
             read_keys(tmp_path / name)
 
 
