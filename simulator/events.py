@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from simulator.database import SILENT, Row, Tombstone
 from simulator.datamodel import data_model
 from simulator.pool import Pool
 from simulator.values import NULL, ApiError, Record, Value
-
-if TYPE_CHECKING:
-    from simulator.calls import Call
 
 BATCHING_S = 0.05
 """The server waits so long before it looks, so that what belongs together comes together."""
@@ -55,17 +51,19 @@ def subscribe(classes: Sequence[str]) -> Subscription:
     return Subscription("*" in whole, whole, frozenset(single))
 
 
-async def from_token(call: Call, classes: Sequence[str], token: str, limit: float) -> Value:
+async def from_token(
+    pool: Pool, session: Row | None, classes: Sequence[str], token: str, limit: float
+) -> Value:
     """event.from: what changed since ``token``, waiting up to ``limit`` seconds for it.
 
     A negative limit waits for ever, as recorded.
     """
-    pool, subscription = call.pool, subscribe(classes)
+    subscription = subscribe(classes)
     since, alerts_since = _parse_token(token)
     deadline = pool.clock.now() + (limit if limit >= 0 else math.inf)
     while True:
         await pool.clock.sleep(BATCHING_S)
-        _check_session(call)
+        _check_session(pool, session)
         events = [
             *_alerts(pool, subscription, alerts_since),
             *_changes(pool, subscription, since),
@@ -85,9 +83,8 @@ def inject(pool: Pool, cls: str, ref: str) -> str:
     return before
 
 
-def _check_session(call: Call) -> None:
-    session = call.session
-    if session is not None and call.pool.db.find("session", session.ref) is None:
+def _check_session(pool: Pool, session: Row | None) -> None:
+    if session is not None and pool.db.find("session", session.ref) is None:
         raise ApiError("SESSION_INVALID", session.ref)
 
 
@@ -189,34 +186,34 @@ class Registrations:
         self._seen: dict[str, int] = {}
         self._classes: dict[str, set[str]] = {}
 
-    def register(self, call: Call, classes: Sequence[str]) -> None:
+    def register(self, pool: Pool, session: Row | None, classes: Sequence[str]) -> None:
         """event.register: from now on changes of these classes queue up."""
-        session = _session_ref(call)
-        self._seen.setdefault(session, call.pool.db.generation)
-        self._classes.setdefault(session, set()).update(classes)
+        ref = _ref(session)
+        self._seen.setdefault(ref, pool.db.generation)
+        self._classes.setdefault(ref, set()).update(classes)
 
-    def unregister(self, call: Call, classes: Sequence[str]) -> None:
+    def unregister(self, session: Row | None, classes: Sequence[str]) -> None:
         """event.unregister: an empty registration stays one; its event.next waits for ever."""
-        session = _session_ref(call)
-        self._classes[session] = self._classes.get(session, set()) - set(classes)
+        ref = _ref(session)
+        self._classes[ref] = self._classes.get(ref, set()) - set(classes)
 
-    async def next(self, call: Call) -> Value:
+    async def next(self, pool: Pool, session: Row | None) -> Value:
         """event.next: what is in the queue, or the next that comes."""
-        session, pool = _session_ref(call), call.pool
-        if session not in self._seen:
-            raise ApiError("SESSION_NOT_REGISTERED", f"trackid={session[-32:].replace('-', '')}")
+        ref = _ref(session)
+        if ref not in self._seen:
+            raise ApiError("SESSION_NOT_REGISTERED", f"trackid={ref[-32:].replace('-', '')}")
         while True:
-            wanted = subscribe(sorted(self._classes.get(session, ())))
-            events = _changes(pool, wanted, self._seen[session])
+            wanted = subscribe(sorted(self._classes.get(ref, ())))
+            events = _changes(pool, wanted, self._seen[ref])
             if events:
-                self._seen[session] = pool.db.generation
+                self._seen[ref] = pool.db.generation
                 return [_dated(pool, event) for event in events]
             await pool.db.changed(math.inf)
-            _check_session(call)
+            _check_session(pool, session)
 
 
-def _session_ref(call: Call) -> str:
-    return call.session.ref if call.session else NULL
+def _ref(session: Row | None) -> str:
+    return session.ref if session is not None else NULL
 
 
 def _dated(pool: Pool, event: Value) -> Record:

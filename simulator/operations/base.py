@@ -48,7 +48,7 @@ async def cancel_task(call: Call, ref: str) -> None:
 
 @look("event.from")
 async def event_from(call: Call, classes: list[str], token: str, limit: float) -> Value:
-    return await events.from_token(call, classes, token, limit)
+    return await events.from_token(call.pool, call.session, classes, token, limit)
 
 
 @look("event.inject")
@@ -58,17 +58,17 @@ async def inject(call: Call, cls: str, ref: str) -> Value:
 
 @look("event.register")
 async def register(call: Call, classes: list[str]) -> None:
-    call.calls.registrations.register(call, classes)
+    call.calls.registrations.register(call.pool, call.session, classes)
 
 
 @look("event.unregister")
 async def unregister(call: Call, classes: list[str]) -> None:
-    call.calls.registrations.unregister(call, classes)
+    call.calls.registrations.unregister(call.session, classes)
 
 
 @look("event.next")
 async def next_event(call: Call) -> Value:
-    return await call.calls.registrations.next(call)
+    return await call.calls.registrations.next(call.pool, call.session)
 
 
 @look("event.get_current_id")
