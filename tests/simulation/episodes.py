@@ -6,15 +6,11 @@ the saved ones and ends with one line of figures; `--seed S` runs that one and t
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import sys
 import tempfile
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, count
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,6 +20,7 @@ from simulator.clock import run_virtual
 from tests.simulation.checkers import BESIDE, OURS, needless_refusals
 from tests.simulation.crashes import memory_disk
 from tests.simulation.estate import VM_HOMES, Wish, as_it_is, unfulfilled
+from tests.simulation.series import Outcome, Series
 from tests.simulation.site import Site
 from tests.simulation.trouble import Trouble, within_reach
 
@@ -35,21 +32,6 @@ BOUND_S = 1200.0
 """After everything healed. A call that nobody answers any more may take long to be given up."""
 
 QUIET_S = 90.0
-SEEDS = Path(__file__).with_name("seeds")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """`trace`: the pool's log and the journal, as text; `hours` are simulated ones."""
-
-    seed: int
-    episodes: int
-    hours: float
-    violations: tuple[str, ...]
-    trace: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(f"seed {self.seed}: {violation}" for violation in self.violations)
 
 
 def run(seed: int, episodes: int = EPISODES) -> Outcome:
@@ -154,57 +136,7 @@ def trace(site: Site) -> tuple[str, ...]:
     return (*calls, *(msgspec.json.encode(record).decode() for record in site.records))
 
 
-def saved() -> list[int]:
-    """Seeds that once found something, kept for ever."""
-    return sorted(int(path.stem) for path in SEEDS.glob("*.txt"))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="episodes", description="Random faults in virtual time.")
-    parser.add_argument("--seeds", type=int, default=100, help="how many fresh seeds")
-    parser.add_argument("--hours", type=float, help="instead: so many simulated hours")
-    parser.add_argument("--first", type=int, default=1_000, help="the first fresh seed")
-    parser.add_argument("--seed", type=int, help="this one alone, with its trace")
-    options = parser.parse_args(arguments)
-    if options.seed is not None:
-        return _one(options.seed)
-    began_s = time.monotonic()
-    outcomes = list(_series(options))
-    sys.stdout.write(figures(outcomes, time.monotonic() - began_s) + "\n")
-    return 1 if any(outcome.violations for outcome in outcomes) else 0
-
-
-def _series(options: argparse.Namespace) -> Iterator[Outcome]:
-    """The saved seeds, then fresh ones until it is enough. Violations are told at once."""
-    hours = 0.0
-    for number, seed in enumerate(chain(saved(), count(options.first)), start=1):
-        outcome = run(seed)
-        hours += outcome.hours
-        if outcome.violations:
-            sys.stdout.write(f"{outcome}\n")
-        # Days of traces would fill the memory.
-        yield replace(outcome, trace=())
-        fresh = number - len(saved())
-        if fresh >= options.seeds if options.hours is None else hours >= options.hours:
-            return
-
-
-def _one(seed: int) -> int:
-    outcome = run(seed)
-    sys.stdout.write("\n".join((*outcome.trace, str(outcome))) + "\n")
-    return 1 if outcome.violations else 0
-
-
-def figures(outcomes: Sequence[Outcome], took_s: float) -> str:
-    """The one line."""
-    episodes = sum(outcome.episodes for outcome in outcomes)
-    hours = sum(outcome.hours for outcome in outcomes)
-    violations = sum(len(outcome.violations) for outcome in outcomes)
-    return (
-        f"{len(outcomes)} seeds, {hours:.1f} simulated hours, {episodes} episodes,"
-        f" {violations} violations, {episodes / took_s:.1f} episodes/s"
-    )
-
+SERIES = Series(run, Path(__file__).with_name("seeds"))
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(SERIES.main())

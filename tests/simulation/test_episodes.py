@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.episodes import EPISODES, SEEDS, figures, run, saved
+from tests.simulation.episodes import EPISODES, SERIES, run
+from tests.simulation.series import figures
 
 PARTS = 8
 SEEDS_A_PART = 40
@@ -20,12 +21,12 @@ def test_nothing_is_violated(part: int) -> None:
 
 
 def test_seeds_that_found_something_find_nothing_any_more() -> None:
-    found = [str(run(seed)) for seed in saved() if run(seed).violations]
+    found = [str(run(seed)) for seed in SERIES.saved() if run(seed).violations]
     assert found == [], "\n".join(found)
 
 
 def test_each_saved_seed_says_what_it_found() -> None:
-    assert [path.name for path in SEEDS.glob("*.txt") if not path.read_text("utf-8").strip()] == []
+    assert SERIES.unexplained() == []
 
 
 def test_there_is_trouble_enough() -> None:

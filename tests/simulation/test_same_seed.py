@@ -9,18 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.episodes import run
+from tests.simulation import episodes
+from tests.simulation.peers import peer_episodes
+from tests.simulation.series import Series
 
-SEEDS = (3, 10, 11, 40)
-"""In the last three the master is away for a while: all members are asked for it at once."""
+STORIES = [
+    *((episodes.SERIES, seed) for seed in (3, 10, 11, 40)),
+    *((peer_episodes.SERIES, seed) for seed in (1, 4)),
+]
+"""In 10, 11 and 40 the master is away for a while: all members are asked for it at once."""
 
+each = pytest.mark.parametrize(
+    ("series", "seed"),
+    STORIES,
+    ids=[f"{s.run.__module__.rpartition('.')[2]}-{n}" for s, n in STORIES],
+)
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def told(seed: int, hash_seed: str) -> str:
+def told(series: Series, seed: int, hash_seed: str) -> str:
     """The trace as a child process tells it."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.simulation.episodes", "--seed", str(seed)],
+        [sys.executable, "-m", series.run.__module__, "--seed", str(seed)],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
@@ -30,19 +40,20 @@ def told(seed: int, hash_seed: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_twice_the_same(seed: int) -> None:
-    first, second = run(seed), run(seed)
+@each
+def test_twice_the_same(series: Series, seed: int) -> None:
+    first, second = series.run(seed), series.run(seed)
     assert len(first.trace) > 50
     assert first.trace == second.trace
 
 
-def test_other_seeds_are_other_stories() -> None:
-    assert run(3).trace != run(4).trace
+@pytest.mark.parametrize("series", [episodes.SERIES, peer_episodes.SERIES])
+def test_other_seeds_are_other_stories(series: Series) -> None:
+    assert series.run(3).trace != series.run(4).trace
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_nothing_hangs_on_hashes(seed: int) -> None:
-    one, other = told(seed, "1"), told(seed, "2")
+@each
+def test_nothing_hangs_on_hashes(series: Series, seed: int) -> None:
+    one, other = told(series, seed, "1"), told(series, seed, "2")
     assert one.count("\n") > 50
     assert one == other

@@ -6,17 +6,13 @@ seeds after the saved ones and ends with one line of figures; `--seed S` runs th
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import random
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain, count
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -24,11 +20,12 @@ import msgspec
 from simulator.clock import run_virtual
 from tests.simulation.checkers import needless_refusals
 from tests.simulation.crashes import memory_disk
-from tests.simulation.episodes import Outcome, blame, figures, patient, quiet
+from tests.simulation.episodes import blame, patient, quiet
 from tests.simulation.estate import as_it_is, unfulfilled
 from tests.simulation.peers.peer_checkers import Bench
 from tests.simulation.peers.peer_site import PeerSite
 from tests.simulation.peers.peer_trouble import PeerTrouble
+from tests.simulation.series import Outcome, Series
 from tests.simulation.trouble import within_reach
 
 EPISODES = 2
@@ -36,8 +33,6 @@ MOST_TOLD = 3
 TROUBLE_S = (40.0, 240.0)
 LEADS_WITHIN_S = 60.0
 """After everything healed: from the last fault to a leader that acts."""
-
-SEEDS = Path(__file__).with_name("seeds")
 
 
 @dataclass(frozen=True)
@@ -150,48 +145,9 @@ def trace(site: PeerSite) -> tuple[str, ...]:
     return (*calls, *records, *fired)
 
 
-def saved() -> list[int]:
-    """Seeds that once found something, kept for ever."""
-    return sorted(int(path.stem) for path in SEEDS.glob("*.txt"))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="peer_episodes", description="Several nodes in trouble.")
-    parser.add_argument("--seeds", type=int, default=100, help="how many fresh seeds")
-    parser.add_argument("--hours", type=float, help="instead: so many simulated hours")
-    parser.add_argument("--first", type=int, default=1_000, help="the first fresh seed")
-    parser.add_argument("--seed", type=int, help="this one alone, with its trace")
-    options = parser.parse_args(arguments)
-    # People are told thousands of times, and nobody reads it.
-    logging.disable(logging.CRITICAL)
-    if options.seed is not None:
-        return _one(options.seed)
-    began_s = time.monotonic()
-    outcomes = list(_series(options))
-    sys.stdout.write(figures(outcomes, time.monotonic() - began_s) + "\n")
-    return 1 if any(outcome.violations for outcome in outcomes) else 0
-
-
-def _series(options: argparse.Namespace) -> Iterator[Outcome]:
-    """The saved seeds, then fresh ones until it is enough. Violations are told at once."""
-    hours = 0.0
-    for number, seed in enumerate(chain(saved(), count(options.first)), start=1):
-        outcome = run(seed)
-        hours += outcome.hours
-        if outcome.violations:
-            sys.stdout.write(f"{outcome}\n")
-        # Days of traces would fill the memory.
-        yield replace(outcome, trace=())
-        fresh = number - len(saved())
-        if fresh >= options.seeds if options.hours is None else hours >= options.hours:
-            return
-
-
-def _one(seed: int) -> int:
-    outcome = run(seed)
-    sys.stdout.write("\n".join((*outcome.trace, str(outcome))) + "\n")
-    return 1 if outcome.violations else 0
-
+SERIES = Series(run, Path(__file__).with_name("seeds"))
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # People are told thousands of times, and nobody reads it.
+    logging.disable(logging.CRITICAL)
+    sys.exit(SERIES.main())

@@ -6,8 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.simulation.episodes import figures
-from tests.simulation.peers.peer_episodes import EPISODES, SEEDS, run, saved
+from tests.simulation.peers.peer_episodes import EPISODES, SERIES, run
 from tests.simulation.peers.peer_trouble import FAULTS
 
 PARTS = 4
@@ -25,12 +24,12 @@ def test_nothing_is_violated(part: int) -> None:
 
 
 def test_seeds_that_found_something_find_nothing_any_more() -> None:
-    outcomes = [run(seed) for seed in saved()]
+    outcomes = [run(seed) for seed in SERIES.saved()]
     assert [str(outcome) for outcome in outcomes if outcome.violations] == []
 
 
 def test_each_saved_seed_says_what_it_found() -> None:
-    assert [path.name for path in SEEDS.glob("*.txt") if not path.read_text("utf-8").strip()] == []
+    assert SERIES.unexplained() == []
 
 
 def test_every_class_of_fault_strikes() -> None:
@@ -39,10 +38,3 @@ def test_every_class_of_fault_strikes() -> None:
     for seed in EVERY_CLASS:
         fired += run(seed).fired
     assert sorted(FAULTS - fired.keys()) == []
-
-
-def test_the_line_of_figures() -> None:
-    outcomes = [run(1, episodes=1), run(2, episodes=1)]
-    hours = sum(outcome.hours for outcome in outcomes)
-    line = f"2 seeds, {hours:.1f} simulated hours, 2 episodes, 0 violations, 0.5 episodes/s"
-    assert figures(outcomes, took_s=4.0) == line
