@@ -152,7 +152,10 @@ def _own_engine(run: Invocation, settings: Settings) -> list[Line]:
     changes = {"engine": "{kind: builtin}", "clusterKeyRef": key}
     text = path.read_text(encoding="utf-8")
     folder.write_settings(splicing.with_fields(str(path), text, changes))
-    commands = founding.starting(folder, founding.AMONG_PEERS, "restart")
+    commands = [
+        *founding.starting(folder, ("cxm-heartbeatd",)),
+        *founding.starting(folder, ("cxmd",), "restart"),
+    ]
     return [
         line(f"{path}: engine {{kind: builtin}}"),
         line("Now start anew, as soon as cxmd has the revision (cxm wait all):"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
 
+from cli import founding
 from reconciler.status import Leadership, PeerStatus
 from schema.settings import read_settings
 from tests.cli import canned
@@ -76,6 +78,20 @@ def test_the_only_node_makes_itself_a_peer(copy: Path, cxm: Cxm, config: Path) -
     assert key.stat().st_mode & 0o777 == 0o600
     assert len(key.read_text(encoding="utf-8").strip()) >= 32
     assert "cxm-heartbeatd" in found.out
+
+
+@pytest.mark.usefixtures("config")
+def test_its_heartbeats_start_with_the_machine_from_then_on(
+    copy: Path, cxm: Cxm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon that ran alone is enabled, the other one is not: a mere restart ends with the machine."""
+
+    def starting(_: object, programs: Sequence[str], verb: str = "enable --now") -> list[str]:
+        return [f"systemctl {verb} {' '.join(programs)}"]
+
+    monkeypatch.setattr(founding, "starting", starting)
+    found = add(cxm, copy, "xen1", "--address", "10.1.0.1")
+    assert "systemctl enable --now cxm-heartbeatd\n  systemctl restart cxmd\n" in found.out
 
 
 def test_a_peer_asks_another_one_in(copy: Path, cxm: Cxm, config: Path, daemon: Script) -> None:
