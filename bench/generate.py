@@ -275,7 +275,7 @@ def _host(server: Server, reach: Mapping[str, frozenset[str]]) -> ObservedNode:
         cpu_vendor="GenuineIntel",
         srs=reach["srs"],
         networks=reach["networks"],
-        boot_id="1",
+        boot_hint="1",
     )
 
 

@@ -50,7 +50,8 @@ class Disk(Frozen, frozen=True, kw_only=True):
     """A virtual drive. `kind` is Disk, CD or Floppy; an empty drive has neither `vdi` nor `sr`.
 
     `known` is False where something is in it of which the pool shows nothing: not to be taken for
-    an empty drive.
+    an empty drive. `locked_by` are the hosts whose mark the storage keeps on what is in it, sorted:
+    their uuids, or what the mark says where it names none of the pool. A mark outlives its host's death.
     """
 
     vbd: str
@@ -59,6 +60,7 @@ class Disk(Frozen, frozen=True, kw_only=True):
     sr: str | None = None
     read_only: bool = False
     known: bool = True
+    locked_by: tuple[str, ...] = ()
 
 
 class ObservedVM(Frozen, frozen=True, kw_only=True):
@@ -100,8 +102,13 @@ class ObservedVM(Frozen, frozen=True, kw_only=True):
 class ObservedNode(Frozen, frozen=True, kw_only=True):
     """A XenAPI host. `srs` and `networks` are those attached on it; `cpus` are its physical ones.
 
-    `control_memory` is what its control domain takes, overhead included. `boot_id` changes with each
-    boot of the server.
+    `control_memory` is what its control domain takes, overhead included. `serial` and `board_serial`
+    are what the firmware of system and mainboard says, "" where it says nothing; where the maker has set
+    none, every server may say the same. `power_on_mode` is how the pool can switch it on ("": it cannot).
+
+    `boot_hint` is a hint at which boot this is, and never proof: it is worked out anew from clock and
+    uptime at each start of the toolstack. A changed one may be the same boot after the clock was set;
+    an unchanged one, a boot of which the toolstack has not told yet. It may add doubt, and end none.
     """
 
     uuid: str
@@ -118,7 +125,10 @@ class ObservedNode(Frozen, frozen=True, kw_only=True):
     networks: frozenset[str] = frozenset()
     hardware_platforms: tuple[int, ...] = (0,)
     operations: tuple[Operation, ...] = ()
-    boot_id: str = ""
+    serial: str = ""
+    board_serial: str = ""
+    power_on_mode: str = ""
+    boot_hint: str = ""
 
     @property
     def upkeep(self) -> tuple[Operation, ...]:
@@ -149,7 +159,8 @@ class Network(Frozen, frozen=True, kw_only=True):
 class Pool(Frozen, frozen=True, kw_only=True):
     """`term` is the highest that was claimed in the pool (0: none) and `term_holder` the node that did.
 
-    `toolstack_started_epoch_s` is by the master's own clock; 0.0 where it is not known.
+    `toolstack_started_epoch_s` is by the master's own clock; 0.0 where it is not known. `fences_itself`:
+    the servers form a cluster for their storage, and switch themselves off where they lose it.
     """
 
     uuid: str
@@ -158,6 +169,7 @@ class Pool(Frozen, frozen=True, kw_only=True):
     ha_enabled: bool = False
     rolling_upgrade: bool = False
     auto_poweron: bool = False
+    fences_itself: bool = False
     term: int = 0
     term_holder: str = ""
     toolstack_started_epoch_s: float = 0.0
@@ -178,6 +190,10 @@ class Observed(Frozen, frozen=True, kw_only=True):
     moment is in here. It advances only by an answer of the pool, so `now - as_of_s` is the age on
     which decisions depend. `steady_since_s` is the moment since which the pool has answered without
     a gap: what it was asked while it hung may be carried out only after that.
+
+    `resets` are VMs (uuids, sorted) whose records somebody else seems to have set to Halted, and that
+    did not run since: that says nothing of their domains. `xapi.resets` tells by what, and what it
+    cannot see.
     """
 
     as_of_s: float
@@ -191,6 +207,7 @@ class Observed(Frozen, frozen=True, kw_only=True):
     networks: Mapping[str, Network] = field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
     copies: tuple[Copy, ...] = ()
+    resets: tuple[str, ...] = ()
     complete: bool = True
     missing: tuple[str, ...] = ()
 

@@ -17,6 +17,7 @@ from reconciler.observed import (
     Storage,
 )
 from xapi.records import (
+    LOCK_KEY,
     NULL,
     HostRecord,
     NetworkRecord,
@@ -29,8 +30,8 @@ from xapi.records import (
 from xapi.tables import Tables
 
 SAME_BOOT_S = 60
-"""Two boot times of a host that differ by less are one boot, read twice: xapi derives the moment
-anew from clock and uptime. No server is back within a minute."""
+"""Two boot times of a host that differ by less are taken for one boot, read twice: xapi derives the
+moment anew from clock and uptime at each start, and the clock may have been set meanwhile."""
 
 TERM_KEY = "cxm-term-"
 """With a term behind it: a key in the pool's other_config, whose value begins with the node's name."""
@@ -57,6 +58,7 @@ def build_pool(pool: PoolRecord, tables: Tables, started_s: float) -> Pool:
         ha_enabled=pool.ha_enabled,
         rolling_upgrade="rolling_upgrade_in_progress" in pool.other_config,
         auto_poweron=_true(pool.other_config.get("auto_poweron")),
+        fences_itself=tables.count("cluster_host") > 0,
         term=term,
         term_holder=terms.get(term, "").partition(" ")[0],
         toolstack_started_epoch_s=started_s,
@@ -98,7 +100,7 @@ def build_node(
     tables: Tables,
     control: Iterable[VmRecord],
     internal: frozenset[str],
-    boot: str,
+    boot_hint: str,
     operations: tuple[Operation, ...],
 ) -> ObservedNode:
     """A host with what is attached on it. `internal` networks have no interface anywhere and can be
@@ -119,12 +121,16 @@ def build_node(
         networks=_attached_networks(host, tables) | internal,
         hardware_platforms=tuple(sorted(host.virtual_hardware_platform_versions)) or (0,),
         operations=operations,
-        boot_id=boot,
+        serial=host.bios_strings.get("system-serial-number", ""),
+        board_serial=host.bios_strings.get("baseboard-serial-number", ""),
+        power_on_mode=host.power_on_mode,
+        boot_hint=boot_hint,
     )
 
 
-def boot_id(host: HostRecord, before: str) -> str:
-    """The epoch second at which the host booted, as text; `before` as long as that is close."""
+def hint_of_boot(host: HostRecord, before: str) -> str:
+    """The epoch second at which the host says that it booted, as text; `before` as long as that is
+    close. See `ObservedNode` for how little it says."""
     try:
         boot = round(float(host.other_config["boot_time"]))
     except (KeyError, ValueError, OverflowError):
@@ -207,6 +213,7 @@ def _disks(vm: VmRecord, tables: Tables) -> tuple[Disk, ...]:
 def _disk(vbd: VbdRecord, tables: Tables) -> Disk:
     medium = None if vbd.empty else tables.vdi.get(vbd.VDI)
     storage = _sr_of(vbd.VDI, tables) if medium else None
+    marks = medium.sm_config if medium else {}
     return Disk(
         vbd=vbd.uuid,
         kind=vbd.type,
@@ -214,7 +221,14 @@ def _disk(vbd: VbdRecord, tables: Tables) -> Disk:
         sr=storage,
         read_only=vbd.mode == "RO",
         known=vbd.empty or vbd.VDI == NULL or storage is not None,
+        locked_by=_locked_by(marks, tables),
     )
+
+
+def _locked_by(marks: Mapping[str, str], tables: Tables) -> tuple[str, ...]:
+    """A mark of a host that is not, or no longer, in the pool is a lock too."""
+    refs = [key.removeprefix(LOCK_KEY) for key in marks if key.startswith(LOCK_KEY)]
+    return tuple(sorted(_uuid(tables.host, ref) or ref for ref in refs))
 
 
 def _sr_of(vdi: str, tables: Tables) -> str | None:

@@ -11,7 +11,7 @@ from xapi.acting import Acting
 from xapi.cache import Cache
 from xapi.calls import Refused, Request, request_for
 from xapi.outcomes import SOON_S, judge, judge_loss
-from xapi.picture import PENDING, TXN_KEY
+from xapi.records import PENDING, TXN_KEY
 from xapi.session import READ_S, Permitted, PoolSession, always
 from xapi.transport import JsonValue, Unavailable, XapiFailure
 

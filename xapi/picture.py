@@ -21,18 +21,20 @@ from reconciler.observed import (
     Task,
 )
 from xapi.building import (
-    boot_id,
     build_network,
     build_node,
     build_pool,
     build_storage,
     build_vm,
     copy_kind,
+    hint_of_boot,
     toolstack_start,
 )
 from xapi.records import (
     CLASSES,
     NULL,
+    PENDING,
+    TXN_KEY,
     HostRecord,
     MessageRecord,
     NetworkRecord,
@@ -44,14 +46,10 @@ from xapi.records import (
     VifRecord,
     VmRecord,
 )
+from xapi.resets import Resets
 from xapi.tables import Change, Tables
 
 T = TypeVar("T")
-
-TXN_KEY = "cxm:txn"
-"""Key in a task's other_config by which our own tasks are known."""
-
-PENDING = frozenset({"pending", "cancelling"})
 
 # Objects that everything else is named by: when one comes or goes, all is built anew.
 _ANCHORS = frozenset({"host", "sr", "network"})
@@ -82,12 +80,14 @@ class Picture:
         """Reference of a host that was the master -> when its toolstack started, as last seen."""
         self._stale: defaultdict[str, set[str]] = defaultdict(set)
         self._gone: list[Record] = []
+        self._resets = Resets()
 
     # --- what a change touches --------------------------------------------------------------------
 
     def note(self, changes: Iterable[Change]) -> None:
         """Remember what has to be built anew; the tables hold the changes already."""
         listed = list(changes)
+        self._resets.note(listed, self.tables)
         for change in listed:
             if change.cls == "vm":
                 self._note_vm(change)
@@ -192,6 +192,7 @@ class Picture:
             networks=self._networks,
             tasks=self._tasks,
             copies=self._all_copies,
+            resets=self._resets.seen(),
             complete=not missing,
             missing=missing,
         )
@@ -228,7 +229,7 @@ class Picture:
                 nodes.append(before)
                 continue
             control = [self.tables.vm[vm] for vm in self._control[ref] if vm in self.tables.vm]
-            boot = boot_id(host, before.boot_id if before else "")
+            boot = hint_of_boot(host, before.boot_hint if before else "")
             operations = self._operations(host.current_operations)
             nodes.append(build_node(host, self.tables, control, internal, boot, operations))
         return _renewed(self._nodes, nodes)

@@ -15,6 +15,15 @@ from msgspec import Struct, field
 
 NULL = "OpaqueRef:NULL"
 
+LOCK_KEY = "host_"
+"""With a host's reference behind it: a key in a VDI's sm_config, while that host holds the disk."""
+
+TXN_KEY = "cxm:txn"
+"""Key in a task's other_config by which our own tasks are known."""
+
+PENDING = frozenset({"pending", "cancelling"})
+"""In these states a task is not over."""
+
 Map = dict[str, str]
 
 
@@ -42,6 +51,8 @@ class HostRecord(Record, frozen=True):
     memory_overhead: int = 0
     PBDs: list[str] = field(default_factory=list)
     PIFs: list[str] = field(default_factory=list)
+    bios_strings: Map = field(default_factory=dict)
+    power_on_mode: str = ""
     cpu_info: Map = field(default_factory=dict)
     current_operations: Map = field(default_factory=dict)
     other_config: Map = field(default_factory=dict)
@@ -120,6 +131,7 @@ class PbdRecord(Record, frozen=True):
 class VdiRecord(Record, frozen=True):
     SR: str = NULL
     VBDs: list[str] = field(default_factory=list)
+    sm_config: Map = field(default_factory=dict)
 
 
 class VbdRecord(Record, frozen=True):
@@ -147,6 +159,10 @@ class PifRecord(Record, frozen=True):
     currently_attached: bool = False
 
 
+class ClusterHostRecord(Record, frozen=True):
+    """That there is one is all we need to know."""
+
+
 class MessageRecord(Record, frozen=True):
     name: str = ""
     obj_uuid: str = ""
@@ -168,6 +184,7 @@ CLASSES: Mapping[str, type[Record]] = {
     "vif": VifRecord,
     "network": NetworkRecord,
     "pif": PifRecord,
+    "cluster_host": ClusterHostRecord,
     "message": MessageRecord,
 }
 """The classes that we follow, in the lower case in which events name them."""

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from xapi.records import (
     CLASSES,
+    ClusterHostRecord,
     GuestMetricsRecord,
     HostMetricsRecord,
     HostRecord,
@@ -75,6 +76,7 @@ class Tables:
     vif: dict[str, VifRecord] = field(default_factory=dict)
     network: dict[str, NetworkRecord] = field(default_factory=dict)
     pif: dict[str, PifRecord] = field(default_factory=dict)
+    cluster_host: dict[str, ClusterHostRecord] = field(default_factory=dict)
     message: dict[str, MessageRecord] = field(default_factory=dict)
     unreadable: dict[tuple[str, str], str] = field(default_factory=dict)
     """Class and reference of what could not be decoded, with what is known of its uuid."""

@@ -156,7 +156,7 @@ def _node(name: str, form: NodeForm, pool: ObservedForm) -> ObservedNode:
         srs=frozenset(identity("sr", sr) for sr in storages),
         networks=frozenset(identity("network", network) for network in networks),
         hardware_platforms=tuple(form.platforms),
-        boot_id="1",
+        boot_hint="1",
     )
 
 

@@ -7,70 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.observed import Observed, ObservedNode, ObservedVM, PowerState
-from xapi.picture import Picture
+from reconciler.observed import PowerState
+from tests.xapi.recorded_pool import HOST, POOL, VM, Pool
 from xapi.records import CLASSES
-from xapi.tables import Event, Tables
-
-POOL: dict[str, Any] = {"uuid": "u-pool", "master": "host1"}
-HOST: dict[str, Any] = {"uuid": "u-host1", "name_label": "xen1", "metrics": "hm1"}
-LIVE: dict[str, Any] = {"uuid": "u-hm1", "live": True, "memory_total": 100}
-VM: dict[str, Any] = {"uuid": "u-vm1", "name_label": "web1", "power_state": "Running"}
-
-
-class Pool:
-    """A pool of records, changed step by step."""
-
-    def __init__(self) -> None:
-        self.tables = Tables()
-        self.picture = Picture(self.tables, "tests")
-        self.records: dict[tuple[str, str], dict[str, Any]] = {}
-        self.put("pool", "pool1", POOL)
-        self.put("host_metrics", "hm1", LIVE)
-        self.put("host", "host1", HOST)
-
-    def put(self, cls: str, ref: str, record: dict[str, Any], **fields: Any) -> None:
-        self.change([(cls, ref, {**record, **fields})])
-
-    def drop(self, cls: str, ref: str) -> None:
-        self.change([(cls, ref, None)])
-
-    def change(self, changes: list[tuple[str, str, dict[str, Any] | None]]) -> None:
-        events = []
-        for cls, ref, record in changes:
-            if record is None:
-                self.records.pop((cls, ref), None)
-                events.append(Event(cls=cls, operation="del", ref=ref))
-            else:
-                self.records[cls, ref] = record
-                events.append(Event(cls=cls, operation="mod", ref=ref, snapshot=record))
-        self.picture.note(self.tables.apply(events))
-
-    def seen(self) -> Observed:
-        seen = self.picture.observed(1.0, 2.0, 0.0)
-        assert seen is not None
-        return seen
-
-    def vm(self, **fields: Any) -> ObservedVM:
-        self.put("vm", "vm1", VM, **fields)
-        return self.seen().vms["u-vm1"]
-
-    def node(self, **fields: Any) -> ObservedNode:
-        self.put("host", "host1", HOST, **fields)
-        return self.seen().nodes["u-host1"]
-
-    def afresh(self) -> Observed:
-        """The same records, read for the first time."""
-        tables = Tables()
-        picture = Picture(tables, "tests")
-        events = [
-            Event(cls=cls, operation="add", ref=ref, snapshot=record)
-            for (cls, ref), record in self.records.items()
-        ]
-        picture.note(tables.replace(tuple(CLASSES), events))
-        seen = picture.observed(1.0, 2.0, 0.0)
-        assert seen is not None
-        return seen
 
 
 @pytest.mark.parametrize(
@@ -210,16 +149,6 @@ def test_the_control_domains_weigh_on_their_node() -> None:
     assert pool.seen().vms == {}
     pool.drop("vm", "dom0-2")
     assert pool.seen().nodes["u-host1"].control_memory == 42
-
-
-def test_a_boot_time_that_wavers_is_the_same_boot() -> None:
-    pool = Pool()
-    booted = [
-        pool.node(other_config={"boot_time": text}).boot_id
-        for text in ("1795327367.", "1795327370.4", "", "1795329367.")
-    ]
-    assert booted == ["1795327367", "1795327367", "1795327367", "1795329367"]
-    assert pool.node(other_config={}).boot_id == "1795329367"
 
 
 def test_the_start_of_the_masters_toolstack_is_kept_while_it_is_not_to_be_seen() -> None:

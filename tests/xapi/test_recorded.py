@@ -103,7 +103,7 @@ if FACTS:
         for node in seen.nodes.values():
             assert (node.memory_total, node.cpus, node.live) == (64 << 30, 8, True)
             assert node.control_memory > 0
-            assert node.boot_id == "1795327367"
+            assert node.boot_hint == "1795327367"
             assert node.hardware_platforms == (0, 1, 2)
             assert len(node.srs) == 1
         internal = [network.name for network in seen.networks.values() if network.internal]

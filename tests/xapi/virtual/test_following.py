@@ -68,7 +68,7 @@ async def test_nodes_show_what_placement_counts_with(transport: WorldTransport) 
     assert xen2.networks == {LAN, DMZ, INNER}
     assert seen.nodes[XEN3].networks == {LAN, INNER}
     assert LOCAL2 not in seen.nodes[XEN1].srs
-    assert xen2.boot_id.isdecimal()
+    assert xen2.boot_hint.isdecimal()
 
 
 async def test_vms_show_what_placement_counts_with(transport: WorldTransport) -> None:
