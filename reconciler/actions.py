@@ -15,6 +15,22 @@ class VmCall(Frozen, tag_field="call", frozen=True, kw_only=True):
 
     vm: str
 
+    @property
+    def subject(self) -> str:
+        """The uuid of what the call is about: one call at a time is in flight on it."""
+        return self.vm
+
+
+class NodeCall(Frozen, tag_field="call", frozen=True, kw_only=True):
+    """Base of a call on one node, named by the uuid of its host."""
+
+    node: str
+
+    @property
+    def subject(self) -> str:
+        """As of a VM's call."""
+        return self.node
+
 
 class StartOn(VmCall, tag="start_on", frozen=True, kw_only=True):
     node: str
@@ -72,15 +88,36 @@ class EjectMedia(VmCall, tag="eject_media", frozen=True, kw_only=True):
     vbd: str
 
 
-class DisableNode(Frozen, tag_field="call", tag="disable_node", frozen=True, kw_only=True):
-    node: str
+class ResetPower(VmCall, tag="reset_power", frozen=True, kw_only=True):
+    """Write into the pool's records that the VM is Halted and nowhere. It ends no domain and proves
+    nothing: whoever asks for it has the proof. What the VM has locked stays locked."""
 
 
-class EnableNode(Frozen, tag_field="call", tag="enable_node", frozen=True, kw_only=True):
-    node: str
+class DisableNode(NodeCall, tag="disable_node", frozen=True, kw_only=True):
+    pass
 
 
-Call = (
+class EnableNode(NodeCall, tag="enable_node", frozen=True, kw_only=True):
+    pass
+
+
+class DeclareDead(NodeCall, tag="declare_dead", frozen=True, kw_only=True):
+    """Have the pool write the node off: what its records still place there becomes Halted, it takes no
+    VMs any more, and its locks on disks are freed. It proves as little as `ResetPower`."""
+
+
+class SyncDatabase(Frozen, tag_field="call", tag="sync_database", frozen=True, kw_only=True):
+    """Have the master send its database to every other node. `pool` is the pool's uuid."""
+
+    pool: str
+
+    @property
+    def subject(self) -> str:
+        """As of a VM's call."""
+        return self.pool
+
+
+AnyVmCall = (
     StartOn
     | ResumeOn
     | Unpause
@@ -93,9 +130,10 @@ Call = (
     | SetNameLabel
     | AddTag
     | EjectMedia
-    | DisableNode
-    | EnableNode
+    | ResetPower
 )
+AnyNodeCall = DisableNode | EnableNode | DeclareDead
+Call = AnyVmCall | AnyNodeCall | SyncDatabase
 
 # --- outcomes -------------------------------------------------------------------------------------
 

@@ -11,14 +11,19 @@ from collections.abc import Iterator
 
 from reconciler.actions import (
     AddTag,
+    AnyNodeCall,
+    AnyVmCall,
     Call,
     CleanShutdown,
+    DeclareDead,
     DisableNode,
     Done,
     EjectMedia,
     EnableNode,
+    NodeCall,
     Outcome,
     PoolMigrate,
+    ResetPower,
     ResumeOn,
     Retry,
     SetMemory,
@@ -28,6 +33,7 @@ from reconciler.actions import (
     Stalled,
     StartOn,
     Suspend,
+    SyncDatabase,
     Unpause,
     Unsure,
     VmCall,
@@ -58,8 +64,11 @@ TASK_NAMES: dict[type, str] = {
     Suspend: "VM.suspend",
     PoolMigrate: "VM.pool_migrate",
     EjectMedia: "VBD.eject",
+    ResetPower: "VM.power_state_reset",
     DisableNode: "host.disable",
     EnableNode: "host.enable",
+    DeclareDead: "host.declare_dead",
+    SyncDatabase: "pool.sync_database",
 }
 """How XenAPI names the tasks of our calls, with or without `Async.` before it."""
 
@@ -124,7 +133,13 @@ def found_open(journal: JournalState, observed: Observed) -> frozenset[str]:
 
 
 def operations_on(call: Call, observed: Observed) -> tuple[Operation, ...]:
-    """What XenAPI is doing to the object of this call right now."""
+    """What XenAPI is doing to the object of this call right now, and could be the call.
+
+    What was under way on a server that died may show for ever, and is none of the calls that write it
+    off: those show as tasks alone.
+    """
+    if isinstance(call, ResetPower | DeclareDead | SyncDatabase):
+        return ()
     if isinstance(call, VmCall):
         vm = observed.vms.get(call.vm)
         return vm.operations if vm is not None else ()
@@ -133,13 +148,18 @@ def operations_on(call: Call, observed: Observed) -> tuple[Operation, ...]:
 
 
 def judge(flight: InFlight, observed: Observed) -> Outcome:
-    """What the records say became of a call that is over. The answer only explains a failure."""
+    """What the records say became of a call that is over. The answer only explains a failure.
+
+    One call leaves nothing in the records: of `SyncDatabase` the answer is all there is.
+    """
     held = achieved(flight.call, observed)
     if held is None:
         return Stalled(reason="ObjectGone", message="the object is no longer in the pool")
     if held:
         return Done()
     match flight.answer:
+        case Done() if isinstance(flight.call, SyncDatabase):
+            return Done()
         case Retry() | Stalled() as failure:
             return failure
         case Unsure(reason=reason, message=message):
@@ -151,10 +171,34 @@ def judge(flight: InFlight, observed: Observed) -> Outcome:
 
 
 def achieved(call: Call, observed: Observed) -> bool | None:
-    """Whether the pool shows what this call was to bring about; None if its object is gone."""
-    if isinstance(call, DisableNode | EnableNode):
-        node = observed.nodes.get(call.node)
-        return None if node is None else node.enabled is isinstance(call, EnableNode)
+    """Whether the pool shows what this call was to bring about; None if its object is gone.
+
+    Never for `SyncDatabase`: the pool does not show how old the copies on its other nodes are.
+    """
+    if isinstance(call, SyncDatabase):
+        return False if observed.pool.uuid == call.pool else None
+    if isinstance(call, NodeCall):
+        return _node_achieved(call, observed)
+    return _vm_achieved(call, observed)
+
+
+def _node_achieved(call: AnyNodeCall, observed: Observed) -> bool | None:
+    node = observed.nodes.get(call.node)
+    if node is None:
+        return None
+    match call:
+        case DisableNode():
+            return not node.enabled
+        case EnableNode():
+            return node.enabled
+        case DeclareDead():
+            return not node.enabled and not any(
+                call.node == vm.node or any(call.node in disk.locked_by for disk in vm.disks)
+                for vm in observed.vms.values()
+            )
+
+
+def _vm_achieved(call: AnyVmCall, observed: Observed) -> bool | None:
     vm = observed.vms.get(call.vm)
     if vm is None:
         return None
@@ -179,6 +223,8 @@ def achieved(call: Call, observed: Observed) -> bool | None:
             return label in vm.tags
         case EjectMedia(vbd=vbd):
             return not any(disk.vbd == vbd and disk.vdi is not None for disk in vm.disks)
+        case ResetPower():
+            return vm.power is PowerState.HALTED and vm.node is None
 
 
 def _judged(
@@ -235,7 +281,12 @@ _TIMEOUTS_S: dict[type, float] = {
     Suspend: 1200.0,
     CleanShutdown: 1320.0,
     PoolMigrate: 1800.0,
+    ResetPower: 180.0,
+    DeclareDead: 900.0,
+    SyncDatabase: 180.0,
 }
+"""The last three have the master call servers that do not answer, one after another: up to 130 s each
+until TCP gives up, and `DeclareDead` does so anew for every VM that the records place there."""
 
 
 def timeout_s(call: Call, migration_s: float | None = None) -> float:

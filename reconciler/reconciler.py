@@ -16,7 +16,7 @@ from membership.clock import Now
 from membership.ledger import Approval, Fact, FactValue, Hold, Ledger
 from membership.roster import Candidacy
 from membership.view import View
-from reconciler.actions import Action, Answer, DisableNode, EnableNode, Plan, PoolMigrate
+from reconciler.actions import Action, Answer, Plan, PoolMigrate
 from reconciler.adoption import adopt
 from reconciler.asking import decide
 from reconciler.diff import diff
@@ -521,10 +521,9 @@ class Reconciler:
             call = action.call
             assert call is not None
             txn = f"cxm-{self._view.term}-{self._journal.last_seq + 1}"
-            subject = call.node if isinstance(call, DisableNode | EnableNode) else call.vm
-            if subject in self._journal.busy:
+            if call.subject in self._journal.busy:
                 continue
-            self._write(now, Intended(txn=txn, action=action, subject=subject))
+            self._write(now, Intended(txn=txn, action=action, subject=call.subject))
             if not self._view.alone:
                 begun = told(self._me, self._journal.in_flight[txn])
                 self._share(now, *begun, term=self._view.term)

@@ -8,10 +8,12 @@ from reconciler.actions import (
     AddTag,
     Call,
     CleanShutdown,
+    DeclareDead,
     DisableNode,
     EjectMedia,
     EnableNode,
     PoolMigrate,
+    ResetPower,
     ResumeOn,
     Retry,
     SetMemory,
@@ -20,6 +22,7 @@ from reconciler.actions import (
     SetVcpusMax,
     StartOn,
     Suspend,
+    SyncDatabase,
     Unpause,
 )
 from schema.model import Frozen
@@ -55,7 +58,8 @@ def request_for(call: Call, tables: Tables) -> Request:
     """The request that carries out `call` on what the tables know.
 
     Raises Refused where an object is not there, or an operation is under way on it: the server
-    would not refuse then but wait, up to two hours, and carry out an obsolete plan.
+    would not refuse then but wait, up to two hours, and carry out an obsolete plan. It waits for
+    nothing where it only writes off what was on a dead host: such an operation ends in no other way.
     """
     return _request(call, _Objects(tables))
 
@@ -67,9 +71,12 @@ class _Objects:
         self._tables = tables
 
     def vm(self, uuid: str) -> str:
-        ref = self._existing("vm", uuid, "the VM")
+        ref = self.vm_as_it_is(uuid)
         self._idle(self._tables.vm[ref])
         return ref
+
+    def vm_as_it_is(self, uuid: str) -> str:
+        return self._existing("vm", uuid, "the VM")
 
     def drive_of(self, vm: str, uuid: str) -> str:
         ref = self._existing("vbd", uuid, "the drive")
@@ -85,6 +92,9 @@ class _Objects:
         ref = self.host(uuid)
         self._idle(self._tables.host[ref])
         return ref
+
+    def pool(self, uuid: str) -> str:
+        return self._existing("pool", uuid, "the pool")
 
     def network(self, uuid: str) -> str:
         return self._existing("network", uuid, "the migration network")
@@ -189,6 +199,11 @@ def _eject(call: EjectMedia, objects: _Objects) -> Request:
 
 
 @_request.register
+def _reset_power(call: ResetPower, objects: _Objects) -> Request:
+    return Request(method="VM.power_state_reset", params=(objects.vm_as_it_is(call.vm),))
+
+
+@_request.register
 def _disable(call: DisableNode, objects: _Objects) -> Request:
     return Request(method="host.disable", params=(objects.idle_host(call.node),))
 
@@ -196,3 +211,15 @@ def _disable(call: DisableNode, objects: _Objects) -> Request:
 @_request.register
 def _enable(call: EnableNode, objects: _Objects) -> Request:
     return Request(method="host.enable", params=(objects.idle_host(call.node),))
+
+
+@_request.register
+def _declare_dead(call: DeclareDead, objects: _Objects) -> Request:
+    return Request(method="host.declare_dead", params=(objects.host(call.node),))
+
+
+@_request.register
+def _sync_database(call: SyncDatabase, objects: _Objects) -> Request:
+    # It takes no argument, and must not reach another pool than was meant.
+    objects.pool(call.pool)
+    return Request(method="pool.sync_database", params=())

@@ -53,6 +53,13 @@ ANSWERS: Mapping[str, Answer] = {
     "VM_IS_SNAPSHOT": _stalled("IsSnapshot", "It is a snapshot; remove it from the tree."),
     "DOMAIN_EXISTS": _stalled("DomainExists", "A domain of it runs where none should; look there."),
     "DUPLICATE_VM": _stalled("DomainExists", "The pool has the VM twice; remove one of them."),
+    "HOST_IS_LIVE": _stalled(
+        "HostIsLive",
+        "The pool reaches the node, or its own master is meant: it is not written off.",
+    ),
+    "CANNOT_RESET_CONTROL_DOMAIN": _stalled(
+        "IsControlDomain", "It is a node's control domain, which is never reset."
+    ),
     # --- somebody or something forbids it ---
     "OPERATION_BLOCKED": _stalled(
         "OperationBlocked", "The VM's blocked_operations forbid it; remove the entry to allow it."

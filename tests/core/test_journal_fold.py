@@ -120,8 +120,7 @@ def intended(call: Call, verb: Verb = Verb.RESTART, txn: str = "t") -> Intended:
         call=call,
         node="xen1",
     )
-    subject = call.node if isinstance(call, DisableNode | EnableNode) else call.vm
-    return Intended(txn=txn, action=action, subject=subject)
+    return Intended(txn=txn, action=action, subject=call.subject)
 
 
 def settled(outcome: Outcome, subject: str = "vm", txn: str = "t") -> Settled:

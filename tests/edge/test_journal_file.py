@@ -20,14 +20,17 @@ from reconciler.actions import (
     Call,
     Cause,
     CleanShutdown,
+    DeclareDead,
     DisableNode,
     Done,
     EnableNode,
     Outcome,
+    ResetPower,
     Retry,
     SetMemory,
     Stalled,
     StartOn,
+    SyncDatabase,
     Unsure,
     Verb,
 )
@@ -254,8 +257,8 @@ def test_a_crash_between_the_new_file_and_the_old_ones_end(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["00000002.jsonl"]
 
 
-VMS, NODES = ("vm-a", "vm-b"), ("host-a",)
-SUBJECTS = st.sampled_from(VMS + NODES)
+VMS, NODES, POOLS = ("vm-a", "vm-b"), ("host-a",), ("pool-a",)
+SUBJECTS = st.sampled_from(VMS + NODES + POOLS)
 OUTCOMES: st.SearchStrategy[Outcome] = st.sampled_from(
     [Done(), Retry(reason="r"), Stalled(reason="s")]
 )
@@ -265,9 +268,12 @@ REASONS = st.sampled_from(["one", "two"])
 
 def calls(subject: str) -> Sequence[Call]:
     if subject in NODES:
-        return (DisableNode(node=subject), EnableNode(node=subject))
+        return (DisableNode(node=subject), EnableNode(node=subject), DeclareDead(node=subject))
+    if subject in POOLS:
+        return (SyncDatabase(pool=subject),)
     return (
         CleanShutdown(vm=subject),
+        ResetPower(vm=subject),
         StartOn(vm=subject, node="host-a"),
         SetMemory(vm=subject, size=1, static_min=1),
     )

@@ -16,10 +16,12 @@ from reconciler.actions import (
     AddTag,
     Call,
     CleanShutdown,
-    DisableNode,
+    DeclareDead,
     EjectMedia,
     EnableNode,
+    NodeCall,
     PoolMigrate,
+    ResetPower,
     ResumeOn,
     SetMemory,
     SetNameLabel,
@@ -27,6 +29,7 @@ from reconciler.actions import (
     SetVcpusMax,
     StartOn,
     Suspend,
+    SyncDatabase,
     Unpause,
     VmCall,
 )
@@ -56,6 +59,7 @@ ALLOWED: dict[type[VmCall], tuple[PowerState, ...]] = {
     SetNameLabel: tuple(PowerState),
     AddTag: tuple(PowerState),
     EjectMedia: tuple(PowerState),
+    ResetPower: tuple(PowerState),
 }
 
 KINDS = {
@@ -64,6 +68,9 @@ KINDS = {
     "PoolMigrate": "pool_migrate",
     "CleanShutdown": "clean_shutdown",
 }
+
+_HALTED: dict[str, Any] = {"power": HALTED, "node": None, "reserved_on": None, "operations": ()}
+"""What a VM is after its record was reset."""
 
 ARRIVES = (StartOn, ResumeOn, PoolMigrate)
 WITH_TASK = (*ARRIVES, CleanShutdown, Suspend, Unpause)
@@ -150,7 +157,7 @@ class ModelPool:
         vm = self.observed.vms.get(call.vm)
         if vm is None:
             raise Refused(f"UUID_INVALID: {call}")
-        if vm.operations:
+        if vm.operations and not isinstance(call, ResetPower):
             raise Refused(f"OTHER_OPERATION_IN_PROGRESS: {call} while {vm.operations}")
         if vm.power not in ALLOWED[type(call)]:
             raise Refused(f"VM_BAD_POWER_STATE: {call} while {vm.power}")
@@ -182,15 +189,28 @@ class ModelPool:
         self.observed = replace(self.observed, tasks=(*self.observed.tasks, task))
 
     def _commit(self, call: Call) -> None:
-        if isinstance(call, DisableNode | EnableNode):
+        if isinstance(call, SyncDatabase):
+            return
+        if isinstance(call, NodeCall):
             node = replace(self.observed.nodes[call.node], enabled=isinstance(call, EnableNode))
             self.observed = replace(self.observed, nodes={**self.observed.nodes, call.node: node})
+            if isinstance(call, DeclareDead):
+                self._write_off(call.node)
             return
         vm = self.observed.vms[call.vm]
         changes = _effect(call, vm)
         if isinstance(call, WITH_TASK):
             changes |= {"operations": (), "reserved_on": None}
         self._put(replace(vm, **changes))
+
+    def _write_off(self, node: str) -> None:
+        for vm in self.observed.vms.values():
+            disks = tuple(
+                replace(disk, locked_by=tuple(uuid for uuid in disk.locked_by if uuid != node))
+                for disk in vm.disks
+            )
+            changes = _HALTED if vm.node == node else {}
+            self._put(replace(vm, disks=disks, **changes))
 
     def _put(self, vm: ObservedVM) -> None:
         self.observed = replace(self.observed, vms={**self.observed.vms, vm.uuid: vm})
@@ -217,6 +237,8 @@ def _effect(call: Call, vm: ObservedVM) -> dict[str, Any]:
             return {"power": HALTED, "node": None}
         case Suspend():
             return {"power": SUSPENDED, "node": None}
+        case ResetPower():
+            return _HALTED
         case Unpause():
             return {"power": RUNNING}
         case EjectMedia(vbd=vbd):

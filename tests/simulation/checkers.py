@@ -16,11 +16,13 @@ from reconciler.actions import (
     Call,
     Cause,
     CleanShutdown,
+    DeclareDead,
     DisableNode,
     Done,
     EjectMedia,
     EnableNode,
     PoolMigrate,
+    ResetPower,
     ResumeOn,
     SetMemory,
     SetNameLabel,
@@ -28,6 +30,7 @@ from reconciler.actions import (
     SetVcpusMax,
     StartOn,
     Suspend,
+    SyncDatabase,
     Unpause,
 )
 from reconciler.observed import STALE_AFTER_S, Observed
@@ -51,8 +54,11 @@ METHODS: Mapping[type[Call], str] = {
     SetNameLabel: "VM.set_name_label",
     AddTag: "VM.add_tags",
     EjectMedia: "VBD.eject",
+    ResetPower: "VM.power_state_reset",
     DisableNode: "host.disable",
     EnableNode: "host.enable",
+    DeclareDead: "host.declare_dead",
+    SyncDatabase: "pool.sync_database",
 }
 
 REPEATABLE = frozenset(
