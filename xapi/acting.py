@@ -77,6 +77,22 @@ class Acting:
             self._why_not = ("LeaseOver", "The session to act in is closed.")
             await self._session.leave(login.address, login.ref)
 
+    async def change(
+        self,
+        method: str,
+        *params: JsonValue,
+        deadline_s: float = READ_S,
+        replay: bool = True,
+        permitted: Permitted = always,
+    ) -> JsonValue:
+        """A request that changes something: in this session where one is needed, else in the one that
+        watches, and there once more in a new one if `replay`. Raises Unavailable."""
+        if self._needed:
+            return await self.call(method, *params, deadline_s=deadline_s, permitted=permitted)
+        return await self._session.call(
+            method, *params, deadline_s=deadline_s, replay=replay, permitted=permitted
+        )
+
     async def call(
         self,
         method: str,

@@ -12,8 +12,8 @@ from xapi.cache import Cache
 from xapi.calls import Refused, Request, request_for
 from xapi.outcomes import SOON_S, judge, judge_loss
 from xapi.records import PENDING, TXN_KEY
-from xapi.session import READ_S, Permitted, PoolSession, always
-from xapi.transport import JsonValue, Unavailable, XapiFailure
+from xapi.session import Permitted, PoolSession, always
+from xapi.transport import Unavailable, XapiFailure
 
 LOOK_S = 10.0
 """A task is awaited through the event cache; after so long without a word of the pool it is asked
@@ -74,34 +74,19 @@ class Performer:
 
     async def _set(self, request: Request, timeout_s: float, permitted: Permitted) -> Answer:
         # Setting twice is setting once: such a call may be made again in a new session.
-        await self._change(
+        await self._acting.change(
             request.method, *request.params, deadline_s=timeout_s, permitted=permitted
         )
         return Done()
-
-    async def _change(
-        self,
-        method: str,
-        *params: JsonValue,
-        deadline_s: float = READ_S,
-        replay: bool = True,
-        permitted: Permitted = always,
-    ) -> JsonValue:
-        """A request that changes something. A leader's session is not replaced where it is over."""
-        if self._acting.needed:
-            return await self._acting.call(
-                method, *params, deadline_s=deadline_s, permitted=permitted
-            )
-        return await self._session.call(
-            method, *params, deadline_s=deadline_s, replay=replay, permitted=permitted
-        )
 
     async def _run(
         self, txn: str, request: Request, timeout_s: float, permitted: Permitted
     ) -> Answer:
         ends_s = asyncio.get_running_loop().time() + timeout_s
         name = f"Async.{request.method}"
-        task = str(await self._change(name, *request.params, replay=False, permitted=permitted))
+        task = str(
+            await self._acting.change(name, *request.params, replay=False, permitted=permitted)
+        )
         await self._tag(task, txn)
         try:
             async with asyncio.timeout_at(ends_s):
@@ -157,7 +142,7 @@ class Performer:
     async def _aside(self, method: str, *params: str, permitted: Permitted = always) -> bool:
         """A call whose failure changes nothing about the outcome; False where it may have failed."""
         try:
-            await self._change(method, *params, permitted=permitted)
+            await self._acting.change(method, *params, permitted=permitted)
         except Unavailable as failure:
             _log.info("%s: %s", method, failure.message)
             return False

@@ -18,6 +18,7 @@ from xapi.acting import Acting, revoke
 from xapi.alerts import tell
 from xapi.cache import Cache
 from xapi.claims import claim
+from xapi.emergency import Emergency, recover_slaves
 from xapi.perform import Performer
 from xapi.probe import probe
 from xapi.session import Permitted, PoolSession, always
@@ -148,6 +149,16 @@ class PoolClient:
     async def probe(self, address: str, within_s: float) -> bool | None:
         """Whether the toolstack of this member answers for itself; see `xapi.probe`."""
         return await probe(self._session, address, within_s)
+
+    def emergency(self, address: str) -> Emergency:
+        """This member alone, for as long as the pool has no master; see `xapi.emergency`."""
+        return Emergency(self._session, address)
+
+    async def recover_slaves(
+        self, within_s: float, permitted: Permitted = always
+    ) -> tuple[str, ...]:
+        """Have a new master gather its members; those that took it in. Raises Unavailable."""
+        return await recover_slaves(self._acting, self._cache.tables, within_s, permitted)
 
     async def tell(self, page: Page, within_s: float) -> str:
         """Leave a message in the pool; "", or why it may not have come about."""

@@ -39,6 +39,7 @@ REFUSED_PAUSE_S = 60.0
 REFUSED = frozenset({"SESSION_AUTHENTICATION_FAILED", "SESSION_AUTHORIZATION_FAILED"})
 
 _ENTER = "session.login_with_password"
+_ENTER_LOCALLY = "session.slave_local_login_with_password"
 
 LOST = frozenset({"SESSION_INVALID", "HOST_IS_SLAVE"})
 """The session is not, or no longer, good where it was used; the call was not carried out."""
@@ -196,6 +197,18 @@ class PoolSession:
         arguments = [*self._credentials, "1.0", originator]
         return str(await self._transport.call(address, _ENTER, arguments, deadline_s))
 
+    async def enter_locally(self, address: str, deadline_s: float) -> str:
+        """As `enter`, for a session that is good at this member alone and needs no master."""
+        return str(
+            await self._transport.call(address, _ENTER_LOCALLY, self._credentials, deadline_s)
+        )
+
+    async def call_at(
+        self, address: str, method: str, ref: str, *params: JsonValue, deadline_s: float
+    ) -> JsonValue:
+        """Call `method` in such a session."""
+        return await self._transport.call(address, method, [ref, *params], deadline_s)
+
     async def another(self, purpose: str, deadline_s: float) -> Login:
         """A further session at the master, as `enter`."""
         login = await self.login()
@@ -205,8 +218,15 @@ class PoolSession:
 
     async def leave(self, address: str, ref: str) -> None:
         """Log out of such a session; a pool that does not answer drops it some day."""
+        await self._leave(address, "session.logout", ref)
+
+    async def leave_locally(self, address: str, ref: str) -> None:
+        """As `leave`, for a session got by `enter_locally`."""
+        await self._leave(address, "session.local_logout", ref)
+
+    async def _leave(self, address: str, method: str, ref: str) -> None:
         try:
-            await self._transport.call(address, "session.logout", [ref], GOODBYE_S)
+            await self._transport.call(address, method, [ref], GOODBYE_S)
         except Unavailable as failure:
             _log.info("not logged out at %s: %s", address, failure.message)
 
