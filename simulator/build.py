@@ -5,7 +5,7 @@ from simulator.database import Row
 from simulator.pool import Guest, HostState, Pool
 from simulator.records import usual
 from simulator.spec import HostSpec, NetworkSpec, PoolSpec, SrSpec, VmSpec
-from simulator.values import NEVER, NULL, Record, Value
+from simulator.values import NEVER, NULL, Record, Value, as_map
 
 
 def build(pool: Pool, addresses: dict[str, str]) -> None:
@@ -35,9 +35,11 @@ def _host(pool: Pool, spec: HostSpec, address: str) -> HostState:
     )
     booted = pool.clock.wall()
     boot = f"{int(booted)}."
+    known = usual("host")
+    strings = {**as_map(known["bios_strings"]), "system-serial-number": spec.serial}
     row = db.insert(
         "host",
-        **usual("host"),
+        **{**known, "bios_strings": strings},
         uuid=spec.uuid,
         name_label=spec.name,
         hostname=spec.name,

@@ -1,8 +1,9 @@
 """Faults that are on: what is broken, where, and until when.
 
 The table knows names, scopes and ends. What a fault does is done by whoever it strikes: the world
-for ``host-off``, ``api-restart`` and ``migrate-fail``; the wire for ``api-hang``, ``answer-lost``
-and ``slow``. Durations are seconds of the clock whatever the speed of operations.
+for ``host-off``, ``api-restart`` and ``migrate-fail``; the fence devices for ``bmc-…``; the wire
+for ``api-hang``, ``answer-lost`` and ``slow``. Durations are seconds of the clock whatever the speed
+of operations.
 """
 
 import asyncio
@@ -19,8 +20,30 @@ SCOPES: Mapping[str, frozenset[str]] = {
     "migrate-fail": frozenset({"host", "vm", "count"}),
     "answer-lost": frozenset({"host", "method", "count"}),
     "slow": frozenset({"host", "method", "ms"}),
+    "bmc-dead": frozenset({"host", "bmc"}),
+    "bmc-hang": frozenset({"host", "bmc"}),
+    "bmc-slow": frozenset({"host", "bmc", "ms"}),
+    "bmc-refuses": frozenset({"host", "bmc"}),
+    "bmc-unknown": frozenset({"host", "bmc"}),
+    "bmc-lies": frozenset({"host", "bmc", "says"}),
+    "bmc-crosswired": frozenset({"host", "bmc", "onto"}),
+    "bmc-soft-off": frozenset({"host", "bmc", "ms"}),
+    "bmc-auto-on": frozenset({"host", "bmc", "ms"}),
+    "bmc-reply-lost": frozenset({"host", "bmc", "count"}),
 }
 """The faults and what each can be narrowed to. ``count`` ends a fault after so many strikes."""
+
+_NEEDED: Mapping[str, tuple[str, str]] = {
+    "slow": ("ms", "say how slow, for instance ms=500"),
+    "host-off": ("host", "say which host, for instance host=xen2"),
+    "bmc-slow": ("ms", "say how slow, for instance ms=500"),
+    "bmc-lies": ("says", "say what it says, for instance says=off"),
+    "bmc-crosswired": ("onto", "say which host it switches, for instance onto=xen2"),
+    "bmc-auto-on": ("ms", "say how soon, for instance ms=5000"),
+}
+"""A scope without which the fault has no meaning, and what to say to whoever leaves it out."""
+
+_LIES = ("done", "off")
 
 
 class FaultError(Exception):
@@ -124,10 +147,11 @@ def _check(name: str, for_s: float, scope: Mapping[str, str]) -> None:
     for key in scope.keys() & {"count", "ms"}:
         if not scope[key].isdigit() or int(scope[key]) == 0:
             raise FaultError(f"{name}: {key} must be a whole number above 0, not {scope[key]!r}")
-    if name == "slow" and "ms" not in scope:
-        raise FaultError("slow: say how slow, for instance ms=500")
-    if name == "host-off" and "host" not in scope:
-        raise FaultError("host-off: say which host, for instance host=xen2")
+    if scope.get("says", "off") not in _LIES:
+        raise FaultError(f"{name}: says is one of {', '.join(_LIES)}, not {scope['says']!r}")
+    needed, otherwise = _NEEDED.get(name, ("", ""))
+    if needed and needed not in scope:
+        raise FaultError(f"{name}: {otherwise}")
 
 
 def _hint(word: str, known: "Mapping[str, frozenset[str]] | frozenset[str]") -> str:

@@ -23,6 +23,8 @@ MEDIANS: Mapping[str, tuple[float, float]] = {
     "restart": (25.0, 60.0),
     "host_boot": (180.0, 400.0),
     "plug": (3.0, 20.0),
+    "bmc": (0.1, 0.5),
+    "bmc_switch": (2.0, 8.0),
 }
 """Name to (median, 95th percentile)."""
 

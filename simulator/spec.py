@@ -31,7 +31,10 @@ class SpecError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HostSpec:
-    """One server. Memory in bytes; the first host of the pool is its master."""
+    """One server. Memory in bytes; the first host of the pool is its master.
+
+    ``serial`` is the manufacturer's, as the server's firmware tells it.
+    """
 
     name: str
     uuid: str
@@ -40,6 +43,7 @@ class HostSpec:
     dom0_memory: int
     vendor: str
     features: str
+    serial: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,27 @@ class VmSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BmcSpec:
+    """A host's management controller. With ``feed`` host it lives on the host's own supplies and
+    is mute when they fail; with ``own`` it has another supply."""
+
+    name: str
+    host: str
+    feed: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutletSpec:
+    """An outlet of a power distribution unit, which is always fed. A host with outlets has power
+    while one of them is on."""
+
+    name: str
+    host: str
+    pdu: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSpec:
     """A whole pool. ``latency`` maps operations to medians in seconds that replace the defaults."""
 
@@ -105,6 +130,7 @@ class PoolSpec:
     srs: tuple[SrSpec, ...] = ()
     networks: tuple[NetworkSpec, ...] = ()
     vms: tuple[VmSpec, ...] = ()
+    bmcs: tuple[BmcSpec | OutletSpec, ...] = ()
     latency: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -170,6 +196,7 @@ def _pool(top: _Table) -> PoolSpec:
         srs=tuple(_sr(row, names) for row in top.rows("srs")),
         networks=tuple(_network(row, names) for row in top.rows("networks")),
         vms=tuple(_vm(row) for row in top.rows("vms")),
+        bmcs=top.take("bmcs", _bmcs, tuple(BmcSpec(f"{name}-bmc", name, "own") for name in names)),
         latency=top.take("latency", _latency, {}),
     )
     pool.done()
@@ -178,14 +205,16 @@ def _pool(top: _Table) -> PoolSpec:
 
 
 def _host(row: _Table) -> HostSpec:
+    uuid = row.take("uuid", _uuid)
     spec = HostSpec(
         name=row.take("name", _text),
-        uuid=row.take("uuid", _uuid),
+        uuid=uuid,
         memory=row.take("memory", _bytes),
         cpus=row.take("cpus", _count),
         dom0_memory=row.take("dom0_memory", _bytes, 4 << 30),
         vendor=row.take("vendor", _text, "GenuineIntel"),
         features=row.take("features", _text, "1fc9cbf5-f6f83203-2991cbf5-00000123"),
+        serial=row.take("serial", _text, f"CXM{uuid[:8].upper()}"),
     )
     row.done()
     return spec
@@ -250,6 +279,22 @@ def _guest(place: str, node: object) -> GuestSpec:
     return spec
 
 
+def _bmcs(_place: str, node: object) -> tuple[BmcSpec | OutletSpec, ...]:
+    nodes = _list("bmcs", node)
+    return tuple(_bmc(_Table(f"bmcs[{index}]", row)) for index, row in enumerate(nodes))
+
+
+def _bmc(row: _Table) -> BmcSpec | OutletSpec:
+    name, host = row.take("name", _text), row.take("host", _text)
+    spec: BmcSpec | OutletSpec
+    if row.take("kind", _one_of("bmc", "outlet"), "bmc") == "bmc":
+        spec = BmcSpec(name, host, row.take("feed", _one_of("own", "host"), "own"))
+    else:
+        spec = OutletSpec(name, host, row.take("pdu", _text), row.take("outlet", _count))
+    row.done()
+    return spec
+
+
 def _check_vm(place: str, vm: VmSpec) -> None:
     runs = vm.power_state in ("Running", "Paused")
     if runs and not vm.host:
@@ -277,7 +322,12 @@ def _check_names(pool: PoolSpec) -> None:
     for place, names in reaches.items():
         for name in names:
             _refers(place, name, hosts)
+    for index, bmc in enumerate(pool.bmcs):
+        _refers(f"bmcs[{index}].host", bmc.host, hosts)
     _unique("hosts", [host.name for host in pool.hosts])
+    _unique("bmcs", [bmc.name for bmc in pool.bmcs])
+    outlets = [bmc for bmc in pool.bmcs if isinstance(bmc, OutletSpec)]
+    _unique("bmcs", [f"outlet {outlet.number} of {outlet.pdu}" for outlet in outlets])
     rows: list[HostSpec | SrSpec | NetworkSpec | VmSpec] = [*pool.hosts, *pool.srs]
     rows += [*pool.networks, *pool.vms]
     _unique("pool file", [row.uuid for row in rows] + [pool.uuid])
@@ -345,6 +395,15 @@ def _uuid(place: str, node: object) -> str:
     if not _UUID.fullmatch(text):
         raise SpecError(place, f"{text!r} is no uuid (8-4-4-4-12 lower-case hex digits)")
     return text
+
+
+def _one_of(*known: str) -> Callable[[str, object], str]:
+    def read(place: str, node: object) -> str:
+        if node not in known:
+            raise SpecError(place, f"expected one of {', '.join(known)}, found {node!r}")
+        return str(node)
+
+    return read
 
 
 def _state(place: str, node: object) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator import guests
+from simulator.agent import FenceAgent
+from simulator.bmc import Bmcs
 from simulator.build import build
 from simulator.calls import Calls
 from simulator.clock import Clock
@@ -18,6 +20,7 @@ from simulator.faults import Fault, FaultTable
 from simulator.pool import HostState, LogEntry, Pool
 from simulator.resync import Hosts
 from simulator.spec import PoolSpec
+from simulator.supply import Supply
 from simulator.values import ApiError, Unreachable, Value, as_text
 
 
@@ -34,7 +37,8 @@ class Whereabouts:
 class World:
     """A pool made of its specification. To be created while the event loop runs.
 
-    ``addresses`` maps each host's name to the address at which it is to be found.
+    ``addresses`` maps each host's name to the address at which it is to be found. ``bmcs`` are the
+    fence devices, and ``agent`` a fence agent that speaks to them.
     """
 
     def __init__(self, spec: PoolSpec, clock: Clock, addresses: Mapping[str, str]) -> None:
@@ -44,6 +48,9 @@ class World:
         self._calls = Calls()
         self._dispatch = Dispatch(self.pool, self._calls)
         self._hosts = Hosts(self.pool, self._calls)
+        self._supply = Supply(self.pool, self._hosts)
+        self.bmcs = Bmcs(self.pool, self._supply)
+        self.agent = FenceAgent(self.pool, self.bmcs)
 
     @property
     def corruption(self) -> list[CorruptionCase]:
@@ -85,12 +92,17 @@ class World:
                 await self.call(master.name, "session.logout", [session])
 
     def power_off(self, host: str) -> None:
-        """Pull the host's plug. What ran on it is gone; the database stays as it was."""
-        self._hosts.power_off(self.pool.hosts[host])
+        """Pull the host's plug. What ran on it is gone; the database stays as it was. A fence device
+        that lives on the host's own supplies is gone, too."""
+        self._supply.feed(host, on=False)
+        self.bmcs.notify()
 
     def power_on(self, host: str) -> None:
-        """Give the host power: it boots and, minutes later, answers again."""
-        self._hosts.power_on(self.pool.hosts[host])
+        """Give the host power: it boots and, minutes later, answers again. Without effect while all
+        of its outlets are off."""
+        self._supply.feed(host, on=True)
+        self._supply.press(host, on=True)
+        self.bmcs.notify()
 
     def restart_toolstack(self, host: str) -> None:
         """The host's API goes away for a moment; sessions and tasks of the master are lost."""
@@ -120,14 +132,16 @@ class World:
         guests.stop_itself(self.pool, self._vm(vm), crashed=True)
 
     def _fault_began(self, fault: Fault) -> None:
+        self.bmcs.notify()
         if fault.name == "host-off":
-            self._hosts.power_off(self._host_of(fault))
+            self.power_off(self._host_of(fault).name)
         elif fault.name == "api-restart":
             self._hosts.stop_toolstack(self._host_of(fault))
 
     def _fault_ended(self, fault: Fault) -> None:
+        self.bmcs.notify()
         if fault.name == "host-off":
-            self._hosts.power_on(self._host_of(fault))
+            self.power_on(self._host_of(fault).name)
         elif fault.name == "api-restart":
             self._hosts.start_toolstack(self._host_of(fault))
 

@@ -1,0 +1,62 @@
+"""What gives each host its power: the feed of its rack, outlets that can be switched, its button."""
+
+from simulator.pool import Pool
+from simulator.resync import Hosts
+from simulator.spec import OutletSpec
+
+
+class Supply:
+    """The power of all hosts of a pool. A host without outlets hangs on its feed alone."""
+
+    def __init__(self, pool: Pool, hosts: Hosts) -> None:
+        self._pool = pool
+        self._hosts = hosts
+        self._fed = dict.fromkeys(pool.hosts, True)
+        outlets = [bmc for bmc in pool.spec.bmcs if isinstance(bmc, OutletSpec)]
+        self._host_of = {outlet.name: outlet.host for outlet in outlets}
+        self._outlets = dict.fromkeys(self._host_of, True)
+        self._shown = dict.fromkeys(self._host_of, True)
+
+    def has_power(self, host: str) -> bool:
+        """Whether electricity reaches the host, be it switched on or not."""
+        outlets = [on for name, on in self._outlets.items() if self._host_of[name] == host]
+        return self._fed[host] and (any(outlets) or not outlets)
+
+    def is_on(self, host: str) -> bool:
+        """Whether the host runs, boots, or hangs."""
+        return self._pool.hosts[host].powered
+
+    def outlet_is_on(self, outlet: str) -> bool:
+        """Whether the outlet is switched on, whatever hangs on it."""
+        return self._shown[outlet]
+
+    def feed(self, host: str, on: bool) -> None:
+        """Cut the host's feed or give it back; with power the host boots, as its firmware is set
+        to."""
+        had = self.has_power(host)
+        self._fed[host] = on
+        self._settle(host, had)
+
+    def switch_outlet(self, outlet: str, on: bool, wired_to: str) -> None:
+        """Switch one outlet. Its host falls with the last of its outlets and boots with the first;
+        if the cable leads to another host, that one falls instead."""
+        self._shown[outlet] = on
+        if wired_to != self._host_of[outlet]:
+            self.feed(wired_to, on)
+            return
+        had = self.has_power(wired_to)
+        self._outlets[outlet] = on
+        self._settle(wired_to, had)
+
+    def press(self, host: str, on: bool) -> None:
+        """The host's own switch: off at once; on, where electricity reaches it."""
+        state = self._pool.hosts[host]
+        if not on:
+            self._hosts.power_off(state)
+        elif self.has_power(host):
+            self._hosts.power_on(state)
+
+    def _settle(self, host: str, had: bool) -> None:
+        has = self.has_power(host)
+        if has != had:
+            self.press(host, on=has)
