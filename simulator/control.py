@@ -15,10 +15,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from simulator.bmc import BmcError
 from simulator.database import Row
 from simulator.domains import CorruptionCase
 from simulator.faults import Fault, FaultError
 from simulator.pool import HostState, LogEntry
+from simulator.spec import BmcSpec
 from simulator.values import ApiError, DateTime, Unreachable, Value
 from simulator.world import World
 
@@ -50,6 +52,7 @@ class Control:
         self._operations: Mapping[str, Callable[[Request], Awaitable[Data]]] = {
             "status": self._status,
             "power": self._power,
+            "bmc": self._bmc,
             "fault": self._fault,
             "vm": self._vm,
             "act": self._act,
@@ -64,7 +67,7 @@ class Control:
         self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_MAX_LINE)
         self._path.chmod(0o600)
 
-    async def close(self) -> None:
+    async def end(self) -> None:
         """Stop to listen and remove the socket; idempotent."""
         if self._server is not None:
             self._server.close()
@@ -107,6 +110,7 @@ class Control:
             "pool": {"name": pool.spec.name, "uuid": pool.spec.uuid},
             "clock": _iso(pool.clock.wall()),
             "hosts": [self._host_status(host) for host in pool.hosts.values()],
+            "bmcs": [self._bmc_status(name) for name in self._world.bmcs.names()],
             "faults": [self._fault_status(fault) for fault in pool.faults.listed()],
             "corruption": len(pool.domains.corruption),
         }
@@ -124,6 +128,13 @@ class Control:
             "running": sorted(names),
         }
 
+    def _bmc_status(self, name: str) -> Data:
+        bmcs = self._world.bmcs
+        spec = bmcs.spec(name)
+        kind = "bmc" if isinstance(spec, BmcSpec) else "outlet"
+        answers = bmcs.lives(name) and not bmcs.hangs(name)
+        return {"name": name, "host": spec.host, "kind": kind, "answers": answers}
+
     def _fault_status(self, fault: Fault) -> Data:
         scope = dict(fault.scope)
         if fault.strikes_left is not None:
@@ -139,6 +150,22 @@ class Control:
         switch(host)
         return {"host": host, "powered": self._world.pool.hosts[host].powered}
 
+    async def _bmc(self, request: Request) -> Data:
+        """What a program at the device's own wires would do: the command is taken, not followed."""
+        bmcs = self._world.bmcs
+        name = _one_of("fence device", request["name"], bmcs.names())
+        if request["do"] not in ("status", "on", "off"):
+            raise Refused(
+                "bad-request", f"a fence device does status, on, off, not {request['do']!r}"
+            )
+        try:
+            if request["do"] == "status":
+                return {"bmc": name, "power": await bmcs.status(name)}
+            await bmcs.switch(name, request["do"])
+            return {"bmc": name, "told": request["do"]}
+        except BmcError as error:
+            raise Refused(error.kind, error.message) from None
+
     async def _fault(self, request: Request) -> Data:
         faults = self._world.faults
         try:
@@ -148,8 +175,11 @@ class Control:
                 return {"id": number, "active": False}
             settings = dict(request["settings"])
             for_s = _seconds("for", settings.pop("for", "60s"))
-            if "host" in settings:
-                _one_of("host", settings["host"], self._world.pool.hosts)
+            for key in ("host", "onto"):
+                if key in settings:
+                    _one_of("host", settings[key], self._world.pool.hosts)
+            if "bmc" in settings:
+                _one_of("fence device", settings["bmc"], self._world.bmcs.names())
             return {"id": faults.start(request["name"], for_s, **settings), "active": True}
         except FaultError as error:
             raise Refused("bad-fault", str(error)) from None

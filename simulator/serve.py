@@ -22,7 +22,9 @@ from simulator.control import MAX_SOCKET_PATH, Control
 from simulator.spec import PoolSpec, SpecError, load_spec
 from simulator.values import DateTime
 from simulator.wire import loopback
+from simulator.wire.bmc_face import BmcFace, programs_for
 from simulator.wire.certificates import Identity, identity
+from simulator.wire.children import Agent, CannotPlay
 from simulator.wire.face import Face
 from simulator.wire.listener import Listener
 from simulator.world import World
@@ -46,10 +48,12 @@ class ServedHost:
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """A simulator that is up. The first host is the pool's master."""
+    """A simulator that is up. The first host is the pool's master. ``bmcs`` says, by the names of
+    the fence devices, by which agent they are reached; it is empty where none was asked for."""
 
     world: World
     hosts: tuple[ServedHost, ...]
+    bmcs: Mapping[str, Agent]
     control: Path
 
     def ready(self) -> dict[str, Any]:
@@ -60,47 +64,58 @@ class Simulation:
                 {"name": h.name, "uuid": h.uuid, "url": h.url, "fingerprint": h.fingerprint}
                 for h in self.hosts
             ],
-            # Fence devices come with the fencing room; the key is promised already.
-            "bmcs": [],
+            "bmcs": [
+                {
+                    "name": name,
+                    "host": self.world.bmcs.spec(name).host,
+                    "agent": agent.name,
+                    "options": dict(agent.options),
+                }
+                for name, agent in self.bmcs.items()
+            ],
             "control": str(self.control),
         }
 
 
 @asynccontextmanager
 async def simulation(
-    spec_path: Path, directory: Path, port: int, speed: float
+    spec_path: Path, directory: Path, port: int, speed: float, *, bmcs: bool = False
 ) -> AsyncIterator[Simulation]:
     """A served pool while the block runs. ``directory`` keeps certificates and control socket;
-    ``port`` 0 takes a free one; ``speed`` divides operation latencies. Raises CannotServe."""
+    ``port`` 0 takes a free one; ``speed`` divides operation latencies; ``bmcs`` puts the fence
+    devices on the network, too. Raises CannotServe."""
     spec = _read(spec_path)
     control_path = _control_path(directory)
-    try:
-        block = loopback.reserve(len(spec.hosts), port)
-    except loopback.NoFreeBlock as error:
-        raise CannotServe(str(error)) from None
-    addresses = dict(zip((host.name for host in spec.hosts), block.addresses, strict=True))
+    block = _reserved(len(spec.hosts) + (programs_for(spec) if bmcs else 0), port)
+    addresses = dict(zip((host.name for host in spec.hosts), block.addresses, strict=False))
     shown = {name: identity(directory / "tls", name, at) for name, at in addresses.items()}
     world = _world(spec, speed, addresses)
     _install(world, shown)
-    face = Face(
-        world,
-        {
-            name: Listener(world, name, at, block.port, shown[name])
-            for name, at in addresses.items()
-        },
-    )
-    control = Control(world, control_path)
+    listeners = {
+        name: Listener(world, name, at, block.port, shown[name]) for name, at in addresses.items()
+    }
+    free = map(block.hand_over, block.addresses[len(spec.hosts) :])
+    bmc_face = BmcFace(world, directory, free)
+    parts = (Face(world, listeners), bmc_face, Control(world, control_path))
     try:
         try:
-            await face.open()
-            await control.open()
-        except OSError as error:
+            for part in parts:
+                await part.open()
+        except (OSError, CannotPlay) as error:
             raise CannotServe(f"cannot listen: {error}") from None
-        yield Simulation(world, _served(spec, addresses, block.port, shown), control_path)
+        served = _served(spec, addresses, block.port, shown)
+        yield Simulation(world, served, bmc_face.agents(), control_path)
     finally:
-        await control.close()
-        await face.end()
+        for part in reversed(parts):
+            await part.end()
         block.release()
+
+
+def _reserved(count: int, port: int) -> loopback.Block:
+    try:
+        return loopback.reserve(count, port)
+    except loopback.NoFreeBlock as error:
+        raise CannotServe(str(error)) from None
 
 
 async def serve(
@@ -110,14 +125,17 @@ async def serve(
     ready_file: Path | None,
     speed: float,
     announce: Callable[[Mapping[str, Any]], None],
+    *,
+    bmcs: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. ``announce`` is told once every host answers, after the ready
-    file is in its place. Without ``directory`` a temporary one is used. Raises CannotServe."""
+    """Serve until SIGTERM or SIGINT, with ``bmcs`` the fence devices, too. ``announce`` is told once
+    every host answers, after the ready file is in its place. Without ``directory`` a temporary one is
+    used. Raises CannotServe."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with _directory(directory) as folder, _announced(ready_file) as write:
-        async with simulation(spec_path, folder, port, speed) as running:
+        async with simulation(spec_path, folder, port, speed, bmcs=bmcs) as running:
             ready = running.ready()
             write(ready)
             announce(ready)

@@ -73,8 +73,14 @@ def command() -> None:
     show_default=True,
     help="Divides the time that operations take; faults keep theirs.",
 )
+@click.option("--bmcs", is_flag=True, help="Fence devices on the network, too (needs ipmi_sim).")
 def _serve(
-    file: Path, directory: Path | None, port: int, ready_file: Path | None, speed: float
+    file: Path,
+    directory: Path | None,
+    port: int,
+    ready_file: Path | None,
+    speed: float,
+    bmcs: bool,
 ) -> Finding:
     """Serve the pool described in FILE until SIGTERM or Ctrl-C."""
     import asyncio  # noqa: PLC0415 - these imports cost what `ctl` must not pay
@@ -82,7 +88,8 @@ def _serve(
     from simulator import serve as simulator  # noqa: PLC0415
 
     try:
-        asyncio.run(simulator.serve(file, directory, port, ready_file, speed, _announce))
+        serving = simulator.serve(file, directory, port, ready_file, speed, _announce, bmcs=bmcs)
+        asyncio.run(serving)
     except simulator.CannotServe as error:
         raise failure("error", "cannot-serve", str(error)) from None
     return Finding("converged", streamed=True)
@@ -162,8 +169,19 @@ def _status() -> Finding:
 @click.argument("host")
 @click.argument("to", type=click.Choice(["on", "off"]))
 def _power(host: str, to: str) -> Finding:
-    """Switch HOST on or off, as its power button would."""
+    """Take HOST's power away, or give it back: then it boots."""
     return _asked(_power_lines, op="power", host=host, to=to)
+
+
+@_operation("bmc")
+@click.argument("name")
+@click.argument("do", type=click.Choice(["status", "on", "off"]))
+def _bmc(name: str, do: str) -> Finding:
+    """Ask the fence device NAME whether its host is on, or tell it to switch.
+
+    It takes a command at once; its host's power follows seconds later, or never.
+    """
+    return _asked(_bmc_lines, op="bmc", name=name, do=do)
 
 
 @_operation("fault", _fault, "start")
@@ -283,6 +301,9 @@ def _status_lines(data: Any) -> list[Line]:
         line(),
         *_headed(("HOST", "ADDRESS", "ROLE", "POWER", "API", "RUNNING"), hosts),
     ]
+    if data["bmcs"]:
+        bmcs = [_bmc_row(bmc) for bmc in data["bmcs"]]
+        lines += [line(), *_headed(("FENCE DEVICE", "HOST", "KIND", "STATE"), bmcs)]
     if data["faults"]:
         faults = [_fault_row(fault) for fault in data["faults"]]
         lines += [line(), *_headed(("FAULT", "NAME", "LEFT", "SCOPE"), faults)]
@@ -300,6 +321,11 @@ def _host_row(host: Any) -> tuple[Cell, ...]:
     )
 
 
+def _bmc_row(bmc: Any) -> tuple[Cell, ...]:
+    state = "answers" if bmc["answers"] else Span("silent", "bad")
+    return bmc["name"], bmc["host"], bmc["kind"], state
+
+
 def _fault_row(fault: Any) -> tuple[Cell, ...]:
     scope = " ".join(f"{key}={value}" for key, value in fault["scope"].items())
     return str(fault["id"]), fault["name"], f"{fault['left_s']:.0f} s", scope or "everything"
@@ -307,6 +333,11 @@ def _fault_row(fault: Any) -> tuple[Cell, ...]:
 
 def _power_lines(data: Any) -> list[Line]:
     return [line(f"{data['host']} is {'on' if data['powered'] else 'off'}")]
+
+
+def _bmc_lines(data: Any) -> list[Line]:
+    told = f"was told {data['told']}" if "told" in data else f"says {data['power']}"
+    return [line(f"{data['bmc']} {told}")]
 
 
 def _fault_lines(data: Any) -> list[Line]:

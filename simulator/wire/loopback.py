@@ -1,4 +1,4 @@
-"""One loopback address per simulated host, all on one port.
+"""One loopback address per simulated host or fence device, all on one port.
 
 ``HOST_IS_SLAVE`` and ``host.address`` carry an address and no port, so every host of a pool must
 be reachable on the same one. Linux answers for the whole of 127/8; each simulator takes a block
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 # 127.0.0/24 and 127.0.1/24 are everybody's; the demo's peers live in the second.
 _FIRST_A, _LAST_A = 64, 126
-MAX_HOSTS = 254
+MAX_ADDRESSES = 254
 _TAKEN = (errno.EADDRINUSE, errno.EACCES)
 
 
@@ -24,7 +24,7 @@ class NoFreeBlock(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Reserved addresses, in the order of the hosts, and their common port.
+    """Reserved addresses, in the order in which they were asked for, and their common port.
 
     The reservation is a bound UDP socket per address: it keeps other simulators away while a
     host's TCP port is closed because the host is switched off. Nothing is ever sent over it.
@@ -33,6 +33,11 @@ class Block:
     addresses: tuple[str, ...]
     port: int
     _held: tuple[socket.socket, ...]
+
+    def hand_over(self, address: str) -> tuple[str, int]:
+        """The address and the port, for a program that serves UDP there itself."""
+        self._held[self.addresses.index(address)].close()
+        return address, self.port
 
     def release(self) -> None:
         """Give the addresses back; idempotent."""
@@ -45,8 +50,10 @@ def reserve(count: int, port: int) -> Block:
 
     Raises NoFreeBlock when every block is taken or the port may not be bound.
     """
-    if count > MAX_HOSTS:
-        raise NoFreeBlock(f"a simulated pool has at most {MAX_HOSTS} hosts, not {count}")
+    if count > MAX_ADDRESSES:
+        raise NoFreeBlock(
+            f"a simulated pool has at most {MAX_ADDRESSES} hosts and fence devices, not {count}"
+        )
     for a, b in _blocks():
         block = _try_block([f"127.{a}.{b}.{n}" for n in range(1, count + 1)], port)
         if block is not None:

@@ -52,6 +52,12 @@ async def test_a_counted_fault_is_over_after_its_last_strike(world: World) -> No
         ("slow", 60, {"ms": "fast"}, "whole number"),
         ("answer-lost", 60, {"count": "0"}, "whole number"),
         ("host-off", 60, {}, "say which host"),
+        ("bmc-slow", 60, {}, "ms=500"),
+        ("bmc-auto-on", 60, {"ms": "soon"}, "whole number"),
+        ("bmc-crosswired", 60, {"bmc": "xen1-bmc"}, "onto=xen2"),
+        ("bmc-lies", 60, {}, "says=off"),
+        ("bmc-lies", 60, {"says": "on"}, "one of done, off"),
+        ("bmc-dead", 60, {"bcm": "xen1-bmc"}, "did you mean 'bmc'"),
     ],
 )
 async def test_bad_requests(

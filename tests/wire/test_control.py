@@ -103,6 +103,29 @@ async def test_faults_start_are_listed_and_stop(running: Simulation) -> None:
     assert (await data(running, op="status"))["faults"] == []
 
 
+async def test_a_fence_device_is_asked_and_told(running: Simulation) -> None:
+    asked = {"op": "bmc", "name": "xen1-bmc"}
+    assert await data(running, **asked, do="status") == {"bmc": "xen1-bmc", "power": "on"}
+    assert await data(running, **asked, do="off") == {"bmc": "xen1-bmc", "told": "off"}
+
+    async def is_off() -> bool:
+        return bool((await data(running, **asked, do="status"))["power"] == "off")
+
+    await eventually(is_off)
+    assert (await data(running, op="vm", name="web1"))["host"] is None
+
+
+async def test_status_shows_which_fence_devices_answer(running: Simulation) -> None:
+    settings = {"bmc": "xen2-bmc"}
+    await data(running, op="fault", do="start", name="bmc-refuses", settings=settings)
+    await data(running, op="fault", do="start", name="bmc-dead", settings={"host": "xen1"})
+    first, second = (await data(running, op="status"))["bmcs"]
+    assert first == {"name": "xen1-bmc", "host": "xen1", "kind": "bmc", "answers": False}
+    assert second == {"name": "xen2-bmc", "host": "xen2", "kind": "bmc", "answers": True}
+    for name, code in (("xen1-bmc", "no-answer"), ("xen2-bmc", "refused")):
+        assert (await refusal(running, op="bmc", name=name, do="off"))["code"] == code
+
+
 async def test_the_clock_jumps(running: Simulation) -> None:
     session = await Session.login(running.hosts[0].url)
     before = await data(running, op="clock", advance="+0s")
@@ -134,6 +157,8 @@ async def test_corruption_is_counted(running: Simulation) -> None:
         ({"op": "vm", "name": "web11"}, "no-such-object", "web1"),
         ({"op": "power", "host": "xen9", "to": "off"}, "no-such-object", "xen"),
         ({"op": "power", "host": "xen1", "to": "half"}, "bad-request", "half"),
+        ({"op": "bmc", "name": "xen1-bcm", "do": "status"}, "no-such-object", "xen1-bmc"),
+        ({"op": "bmc", "name": "xen1-bmc", "do": "cycle"}, "bad-request", "cycle"),
         ({"op": "clock", "advance": "soon"}, "bad-request", "60s"),
         ({"op": "fault", "do": "stop", "id": "7"}, "bad-fault", "7"),
         (
@@ -148,6 +173,16 @@ async def test_corruption_is_counted(running: Simulation) -> None:
         ),
         (
             {"op": "fault", "do": "start", "name": "api-hang", "settings": {"host": "xen3"}},
+            "no-such-object",
+            "xen",
+        ),
+        (
+            {"op": "fault", "do": "start", "name": "bmc-dead", "settings": {"bmc": "xen3-bmc"}},
+            "no-such-object",
+            "xen",
+        ),
+        (
+            {"op": "fault", "do": "start", "name": "bmc-crosswired", "settings": {"onto": "xen3"}},
             "no-such-object",
             "xen",
         ),
@@ -269,6 +304,10 @@ async def test_each_control_command_speaks_text(child: tuple[Served, Any]) -> No
         (["vm", "web1"], "nowhere"),
         (["log"], "VM.hard_shutdown"),
         (["clock", "+30s"], "clock 2"),
+        (["bmc", "xen2-bmc", "status"], "xen2-bmc says on"),
+        (["bmc", "xen2-bmc", "off"], "xen2-bmc was told off"),
+        (["fault", "start", "bmc-dead", "bmc=xen1-bmc"], "fault 2 started"),
+        (["status"], "silent"),
         (["power", "xen2", "off"], "xen2 is off"),
         (["corruption"], "corruption 0"),
     ]:
