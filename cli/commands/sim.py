@@ -73,7 +73,7 @@ def command() -> None:
     show_default=True,
     help="Divides the time that operations take; faults keep theirs.",
 )
-@click.option("--bmcs", is_flag=True, help="Fence devices on the network, too (needs ipmi_sim).")
+@click.option("--bmcs", is_flag=True, help="Fence devices on the network, too.")
 def _serve(
     file: Path,
     directory: Path | None,

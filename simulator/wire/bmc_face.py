@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from simulator.bmc import Bmcs
-from simulator.spec import BmcSpec, PoolSpec
+from simulator.spec import BmcSpec, OutletSpec, PoolSpec
+from simulator.wire.apc import Pdu
 from simulator.wire.children import Agent, CannotPlay
 from simulator.wire.ipmi import Controller
 from simulator.wire.wires import Wires
@@ -39,7 +40,7 @@ class Device(Protocol):
 
 def programs_for(spec: PoolSpec) -> int:
     """How many programs, each at an address of its own, play the pool's fence devices."""
-    return len(_controllers(spec))
+    return len(_controllers(spec)) + len(_units(spec))
 
 
 class BmcFace:
@@ -51,12 +52,7 @@ class BmcFace:
         self._folder = directory.absolute() / _FOLDER
         wires = directory.absolute() / SOCKET
         self._wires = Wires(world.bmcs, wires, self._lose_reply)
-        self._devices: list[Device] = [
-            Controller(name, where, self._folder / str(number), wires)
-            for number, (name, where) in enumerate(
-                zip(_controllers(world.pool.spec), free, strict=False)
-            )
-        ]
+        self._devices = _devices(world.pool.spec, list(free), self._folder, wires)
         self._changed = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
 
@@ -106,5 +102,27 @@ class BmcFace:
         self._changed.set()
 
 
+def _devices(
+    spec: PoolSpec, free: Sequence[tuple[str, int]], folder: Path, wires: Path
+) -> list[Device]:
+    if not free:
+        return []
+    controllers, units = _controllers(spec), _units(spec)
+    places = [(where, folder / str(number)) for number, where in enumerate(free)]
+    devices: list[Device] = []
+    for name, place in zip(controllers, places, strict=False):
+        devices.append(Controller(name, *place, wires))
+    for outlets, place in zip(units, places[len(controllers) :], strict=True):
+        devices.append(Pdu(outlets, *place, wires))
+    return devices
+
+
 def _controllers(spec: PoolSpec) -> list[str]:
     return [bmc.name for bmc in spec.bmcs if isinstance(bmc, BmcSpec)]
+
+
+def _units(spec: PoolSpec) -> list[list[OutletSpec]]:
+    """The outlets, unit by unit."""
+    outlets = [bmc for bmc in spec.bmcs if isinstance(bmc, OutletSpec)]
+    names = dict.fromkeys(outlet.pdu for outlet in outlets)
+    return [[outlet for outlet in outlets if outlet.pdu == name] for name in names]

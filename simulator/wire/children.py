@@ -6,10 +6,13 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_ANSWERS_WITHIN_S = 5.0
+_ASK_AGAIN_S = 0.05
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -40,12 +43,6 @@ class Child:
         """Whether the program is there, frozen or not."""
         return self._process is not None and self._process.returncode is None
 
-    @property
-    def said(self) -> str:
-        """The end of what it wrote."""
-        log = self._folder / "log"
-        return log.read_text("utf-8", errors="replace")[-500:].strip() if log.exists() else ""
-
     async def start(self) -> None:
         """Start it, in an environment that owes nothing to ours. Raises CannotPlay."""
         program = self._command[0]
@@ -64,6 +61,16 @@ class Child:
             )
         self._frozen = False
 
+    async def answers(self, where: tuple[str, int], question: bytes) -> None:
+        """Ask it until it answers. Raises CannotPlay if it does not."""
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                await _asked(where, question)
+        except TimeoutError:
+            told = (self._folder / "log").read_text("utf-8", errors="replace")[-500:].strip()
+            place = ":".join(map(str, where))
+            raise CannotPlay(f"{self._command[0]} does not answer at {place}: {told}") from None
+
     async def kill(self) -> None:
         """End it, and what it has started, at once; idempotent."""
         if self._process is not None and self.runs:
@@ -75,3 +82,19 @@ class Child:
         if self._process is not None and self.runs and frozen != self._frozen:
             self._process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
             self._frozen = frozen
+
+
+async def _asked(where: tuple[str, int], question: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.setblocking(False)
+        asking.connect(where)
+        while True:
+            try:
+                await loop.sock_sendall(asking, question)
+                await asyncio.wait_for(loop.sock_recv(asking, 512), _ASK_AGAIN_S)
+                return
+            except TimeoutError:
+                continue
+            except ConnectionRefusedError:
+                await asyncio.sleep(_ASK_AGAIN_S)

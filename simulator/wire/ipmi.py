@@ -6,25 +6,21 @@ does, is the world's business.
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import shutil
-import socket
 import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from simulator.bmc import BmcIdentity, Bmcs
-from simulator.wire.children import Agent, CannotPlay, Child
+from simulator.wire.children import Agent, Child
 
 USER = "admin"
 PASSWORD = "secret"  # noqa: S105 - of controllers that exist on this machine alone
 _CHANGED_PASSWORD = "expired"  # noqa: S105 - what a controller has that refuses everybody
 
 _PING = bytes.fromhex("0600ff06000011be80000000")
-_ANSWERS_WITHIN_S = 5.0
-_LOOK_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,40 +71,13 @@ class Controller:
             self._front = front
             if front is not None:
                 self._write(front)
-                await self._start()
+                await self._child.start()
+                await self._child.answers(self._where, _PING)
         self._child.freeze(bmcs.hangs(name))
 
     async def silence(self) -> None:
         """Kill it: what it was about to say remains unsaid."""
         await self._child.kill()
-
-    async def _start(self) -> None:
-        await self._child.start()
-        try:
-            async with asyncio.timeout(_ANSWERS_WITHIN_S):
-                await self._answered()
-        except TimeoutError:
-            where = ":".join(map(str, self._where))
-            raise CannotPlay(
-                f"{self._name}: ipmi_sim does not answer at {where}: {self._child.said}"
-            ) from None
-
-    async def _answered(self) -> None:
-        """Ping it until it answers."""
-        loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as pinging:
-            pinging.setblocking(False)
-            pinging.connect(self._where)
-            while True:
-                try:
-                    await loop.sock_sendall(pinging, _PING)
-                    async with asyncio.timeout(_LOOK_AGAIN_S):
-                        await loop.sock_recv(pinging, 64)
-                    return
-                except TimeoutError:
-                    continue
-                except ConnectionRefusedError:
-                    await asyncio.sleep(_LOOK_AGAIN_S)
 
     def _write(self, front: Front) -> None:
         """Its files, fresh: a state that was left behind would win against them."""
