@@ -106,11 +106,12 @@ class Stage:
     # --- the children -------------------------------------------------------------------------
 
     def start_pool(self, speed: float) -> None:
-        """The simulated pool, its operations so many times faster; ends when every host answers."""
+        """The simulated pool, its operations so many times faster; ends when every host answers, and
+        its BMC."""
         ready = self.folder / "ready.json"
         ready.unlink(missing_ok=True)
         folder = str(self.folder / "pool")
-        options = ("--dir", folder, "--ready-file", ready, "--speed", speed)
+        options = ("--dir", folder, "--ready-file", ready, "--speed", speed, "--bmcs")
         pool = self._child("sim", "cxm", "sim", POOL, *options)
         self._await(pool, ready.is_file)
         self.ready = json.loads(ready.read_bytes())

@@ -85,13 +85,15 @@ def running(folder: Path, *options: str) -> Iterator[Demo]:
 
 
 def alive(folder: Path) -> list[str]:
-    """Command lines of processes that still belong to the demo."""
+    """Command lines of processes that still belong to the demo: they name its folder, or live in it."""
     lines: list[str] = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = entry.read_bytes().decode("utf-8", "replace").replace("\0", " ")
+            at = (entry.parent / "cwd").readlink()
         except OSError:
             continue
-        if str(folder) in words and str(os.getpid()) != entry.parent.name:
+        named = str(folder) in words or at.is_relative_to(folder)
+        if named and str(os.getpid()) != entry.parent.name:
             lines.append(words)
     return lines

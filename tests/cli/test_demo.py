@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -54,6 +55,22 @@ def test_a_bad_commit_is_refused_with_the_text_of_validate(demo: Demo) -> None:
     assert refused.returncode == 1
     assert told.stdout.splitlines()[0] in refused.stderr
     assert demo.sh("svn revert -q $WC/vms/db1.yaml").returncode == 0
+
+
+def test_every_server_has_a_bmc_that_a_fence_agent_can_ask(demo: Demo) -> None:
+    bmcs = demo.document["bmcs"]
+    assert [bmc["host"] for bmc in bmcs] == [host["name"] for host in demo.document["hosts"]]
+    for bmc in bmcs:
+        told = "".join(f"{key}={value}\n" for key, value in bmc["options"].items())
+        done = subprocess.run(
+            [bmc["agent"]],
+            input=f"{told}action=status\n",
+            env={"PATH": "/usr/sbin:/usr/bin:/bin"},
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "Status: ON\n")
 
 
 def test_a_daemon_that_dies_comes_back_under_another_pid(demo: Demo) -> None:
