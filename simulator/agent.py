@@ -16,7 +16,7 @@ from simulator.pool import Pool
 T = TypeVar("T")
 
 POWER_TIMEOUT_S = 20.0
-"""After so many seconds an agent gives up, be it silence or power that does not change."""
+"""For so many seconds an agent waits for an answer, and then for the power to change."""
 
 _ASK_AGAIN_S = 1.0
 
@@ -30,7 +30,7 @@ class FenceAgent:
 
     async def status(self, name: str) -> PowerState:
         """Whether the device says on or off. Raises BmcError where it says neither."""
-        return await self._patiently(name, self._bmcs.status(name), POWER_TIMEOUT_S)
+        return await self._patiently(name, self._bmcs.status(name))
 
     async def off(self, name: str) -> None:
         """Switch off and wait for the device to say so; what is off already stays so.
@@ -55,20 +55,20 @@ class FenceAgent:
         if await self.status(name) == to:
             return
         clock = self._pool.clock
+        await self._patiently(name, self._bmcs.switch(name, to))
         until = clock.now() + POWER_TIMEOUT_S
-        await self._patiently(name, self._bmcs.switch(name, to), POWER_TIMEOUT_S)
-        while (left := until - clock.now()) > 0:
-            if await self._patiently(name, self._bmcs.status(name), left) == to:
+        while clock.now() < until:
+            if await self.status(name) == to:
                 return
-            await clock.sleep(min(_ASK_AGAIN_S, left))
+            await clock.sleep(_ASK_AGAIN_S)
         raise BmcError("not-switched", f"{name} is not {to} after {POWER_TIMEOUT_S:g} s")
 
-    async def _patiently(self, name: str, asking: Coroutine[Any, Any, T], within_s: float) -> T:
+    async def _patiently(self, name: str, asking: Coroutine[Any, Any, T]) -> T:
         """The answer; silence is waited out. The device goes on with what the agent gave up on."""
         clock = self._pool.clock
-        until = clock.now() + within_s
+        until = clock.now() + POWER_TIMEOUT_S
         job = asyncio.create_task(asking)
-        limit = asyncio.create_task(clock.sleep(within_s))
+        limit = asyncio.create_task(clock.sleep(POWER_TIMEOUT_S))
         job.add_done_callback(_heard)
         try:
             await asyncio.wait([job, limit], return_when=asyncio.FIRST_COMPLETED)
@@ -81,7 +81,7 @@ class FenceAgent:
                 if error.kind != "no-answer":
                     raise
                 await clock.sleep(until - clock.now())
-        raise BmcError("no-answer", f"{name} did not answer within {within_s:g} s")
+        raise BmcError("no-answer", f"{name} did not answer within {POWER_TIMEOUT_S:g} s")
 
 
 def _heard(job: asyncio.Task[Any]) -> None:
