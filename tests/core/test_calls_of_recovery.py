@@ -94,7 +94,13 @@ def test_a_reset_is_done_when_the_vm_is_halted_and_nowhere(vm: ObservedVM, reset
 
 @pytest.mark.parametrize(
     ("vm", "enabled", "written_off"),
-    [(THERE, False, False), (RESET, False, False), (CLEAN, True, False), (CLEAN, False, True)],
+    [
+        (THERE, False, False),
+        (replace(THERE, disks=()), False, False),
+        (RESET, False, False),
+        (CLEAN, True, False),
+        (CLEAN, False, True),
+    ],
 )
 def test_a_node_is_written_off_when_nothing_is_there_and_no_lock_is_left(
     vm: ObservedVM, enabled: bool, written_off: bool

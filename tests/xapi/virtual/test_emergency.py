@@ -123,6 +123,22 @@ async def test_a_promotion() -> None:
     assert member.last() == (SLAVE, "pool.emergency_reset_master", (LOCAL, "192.0.2.7"), 3.0)
 
 
+async def test_a_further_login_leaves_no_session_behind() -> None:
+    member = Member()
+    slave = await entered(member)
+    member.answers["session.slave_local_login_with_password"] = "OpaqueRef:second"
+    await slave.local_login(SOON_S)
+    methods = [method for _, method, _, _ in member.asked]
+    assert methods == [
+        "session.slave_local_login_with_password",
+        "session.local_logout",
+        "session.slave_local_login_with_password",
+    ]
+    assert member.asked[1][2] == (LOCAL,)
+    assert await slave.is_slave(SOON_S)
+    assert member.last()[2][0] == "OpaqueRef:second"
+
+
 async def test_nothing_is_begun_without_permission_or_session() -> None:
     member = Member()
     slave = await entered(member)
