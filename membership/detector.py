@@ -50,7 +50,6 @@ class Detector:
     def __init__(self, nonce: bytes) -> None:
         self._nonce = nonce
         self.tracks: dict[str, Track] = {}
-        self.strangers = 0
 
     def follow(self, names: Iterable[str], now_s: float) -> None:
         """Track exactly these peers from now on."""
@@ -60,7 +59,6 @@ class Detector:
         """Take a message in; True where it is news of a living peer."""
         track = self.tracks.get(beat.sender)
         if track is None:
-            self.strangers += 1
             return False
         if beat.channel != channel or beat.generation < track.generation:
             return False
@@ -158,7 +156,9 @@ class Detector:
             },
             last_heard_s=None if last_s is None else round(max(0.0, now_s - last_s), 3),
             sees=beat.sees if beat is not None else (),
-            notes={**beat.notes, "epoch": str(beat.epoch)} if beat is not None else {},
+            notes=beat.notes if beat is not None else {},
+            term=beat.term if beat is not None else 0,
+            voters=beat.rank if beat is not None else (0, 0),
             problem=track.problem,
         )
 

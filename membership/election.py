@@ -1,8 +1,8 @@
 """The built-in engine: who leads, by the agreement of a quorum of voters.
 
 A voter gives each term to one candidate and promises a living leader not to vote for anybody else for
-a little longer than the leader may act on that. Of two voters with a shared disk the disk is the third
-(`disk_vote`). Times are seconds of CLOCK_BOOTTIME.
+a little longer than the leader may act on that. A shared disk may be a voter too, beside
+one name or two. Times are seconds of CLOCK_BOOTTIME.
 """
 
 from __future__ import annotations
@@ -68,7 +68,6 @@ class Election:
         self.vote = vote
         self.role = Role.FOLLOWER
         self.leader: str | None = None
-        self.elected_s = 0.0
         self.resigned = 0
         self.successor = ""
         self._heir = False
@@ -114,8 +113,8 @@ class Election:
 
     @property
     def disk_counts(self) -> bool:
-        """Whether the disk is a voter: the third of three, where there are two."""
-        return len(self.roster.voters.names) == 2 and self.roster.disk is not None
+        """Whether the disk is a voter, and this node reaches it."""
+        return self.roster.voters.disk and self.roster.disk is not None
 
     def standing(self) -> Standing:
         """Leader, term and, for this node itself, from when until when it may act."""
@@ -161,9 +160,16 @@ class Election:
     # --- the roster -----------------------------------------------------------------------------
 
     def follow(self, roster: Roster, now_s: float) -> None:
-        """Work by this roster from now on. Who agreed as a voter of other voters agreed to nothing."""
+        """Work by this roster from now on. Who agreed as a voter of other voters agreed to nothing.
+
+        Voters that were made in a term say that it had a leader: whoever knows them renews no earlier
+        one, votes in no earlier term, and leads in none.
+        """
         before, longest_s = self.roster, self._longest_s(now_s)
         self.roster = roster
+        if roster.voters.term > self.vote.term:
+            self.vote = Vote(term=roster.voters.term)
+            self._yield()
         if roster.timing.lease_s < longest_s:
             self._slow_s = longest_s
             self._slow_until_s = now_s + longest_s * DRIFT + EFFECT_S
@@ -264,7 +270,7 @@ class Election:
                 self.advance(now_s)
         elif self.role is Role.CANDIDATE:
             self._turn(Turn.QUORUM)
-            self.leader, self.elected_s = self.roster.me, now_s
+            self.leader = self.roster.me
             self._acts_s = now_s + self._longest_s(now_s) * DRIFT + EFFECT_S
             self.resigned, self.successor = 0, ""
 
@@ -311,7 +317,7 @@ class Election:
     def _respected(self, beat: Beat) -> bool:
         """Whether the sender is a voter, as far as we know or it knows better."""
         voters = self.roster.voters
-        return beat.sender in voters.names or beat.epoch > voters.epoch
+        return beat.sender in voters.names or beat.rank > voters.rank
 
     def _answer(self, beat: Beat, now_s: float) -> str:
         match beat.role:
@@ -333,7 +339,7 @@ class Election:
             self.vote = Vote(term=beat.term)
         self._yield()
         self.leader, self._heir = beat.sender, False
-        if not self.votes or beat.epoch < self.roster.voters.epoch:
+        if not self.votes or beat.rank < self.roster.voters.rank:
             return "no"
         self._promise(beat.sender, now_s)
         return "yes"
@@ -359,7 +365,7 @@ class Election:
         return beat.term > self.vote.term and self._unbound(beat, now_s)
 
     def _unbound(self, beat: Beat, now_s: float) -> bool:
-        current = beat.epoch >= self.roster.voters.epoch
+        current = beat.rank >= self.roster.voters.rank
         bound = now_s < self._promise_s and self._promised_to != beat.sender
         return self.votes and current and not bound
 

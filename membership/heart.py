@@ -163,6 +163,7 @@ class Heart:
     def _follow(self, roster: Roster, now: Instant) -> None:
         before, self._roster = self._roster, roster
         self._election.follow(roster, now.boot_s)
+        self._remember()
         others = [name for name in roster.names if name != roster.me]
         self._detector.follow(others, now.boot_s)
         self._acks = {name: ack for name, ack in self._acks.items() if name in others}
@@ -291,19 +292,22 @@ class Heart:
         disk.judge(others, live, disk.missed(missing, now_s, timing.dead_after_s))
 
     def _disk_vote(self, contents: Contents, began_s: float, now_s: float) -> None:
-        """Won by our ballot in our slot and no higher one in the other's. What cannot be read is no
-        leave to go on."""
-        election = self._election
-        other = next((name for name in self._roster.voters.names if name != self._roster.me), "")
-        beat = contents.others.get(other)
-        if beat is None or not election.votes:
+        """Won by our ballot in our slot and no higher one in another's. What cannot be read is no leave
+        to go on. Like every voter it gives nothing to who goes by earlier voters than it knows: those
+        that anybody wrote into its slot."""
+        election, voters = self._election, self._roster.voters
+        others = [name for name in voters.names if name != self._roster.me]
+        if not election.votes or not contents.tells_of(others):
             return
-        election.told(other, beat.lease_s)
-        mine = election.term if election.role is Role.ASKING else election.ballot
-        if beat.ballot >= mine:
-            election.beaten(beat.ballot)
-        elif election.role is Role.ASKING or contents.own.ballot == election.ballot:
+        for name in others:
+            election.told(name, contents.others[name].lease_s)
+        asks = election.role is Role.ASKING
+        if contents.highest >= (election.term if asks else election.ballot):
+            election.beaten(contents.highest)
+        elif not contents.ahead and (asks or contents.own.ballot == election.ballot):
             election.agreed(DISK_VOTER, began_s, now_s)
+            if election.role is Role.LEADER:
+                self._disk.knows = contents.own.rank
 
     # --- electing -------------------------------------------------------------------------------
 
@@ -320,7 +324,7 @@ class Heart:
         election.tick(
             now_s,
             may_stand=candid and self._roster.voters.epoch > 0,
-            current=not self._outdated(),
+            current=not self._outdated(now_s),
             leader_alive=alive,
         )
         if election.role is Role.ASKING and before is Role.FOLLOWER:
@@ -343,12 +347,19 @@ class Heart:
         heard = [track.beat.term for track in self._detector.tracks.values() if track.beat]
         return max([*heard, *self._disk.ballots.values()], default=0)
 
-    def _outdated(self) -> bool:
-        """Whether any peer knows later voters than we do."""
-        epoch = self._roster.voters.epoch
+    def _outdated(self, now_s: float) -> bool:
+        """Whether any living peer knows later voters than we do.
+
+        To stand would be for nothing then: their ledgers are on the way. What the dead knew must not
+        stop us. If a quorum knew it, one of that quorum is in ours, and refuses us; if not, nothing was
+        decided.
+        """
+        rank, timing = self._roster.voters.rank, self._roster.timing
         return any(
-            track.beat is not None and track.beat.epoch > epoch
-            for track in self._detector.tracks.values()
+            track.beat is not None
+            and track.beat.rank > rank
+            and self._detector.alive(name, timing, now_s)
+            for name, track in self._detector.tracks.items()
         )
 
     def _remember(self) -> None:
@@ -416,6 +427,7 @@ class Heart:
             resigned=election.resigned,
             successor=election.successor,
             boot=self._machine.boot_id,
+            voters_term=roster.voters.term,
         )
 
     def _sees(self, now_s: float) -> tuple[str, ...]:
@@ -431,7 +443,8 @@ class Heart:
         roster, detector, now_s = self._roster, self._detector, now.boot_s
         standing = self._standing()
         disk = showing.disk_problem(roster, detector, self._disk, now_s)
-        me = showing.myself(roster, self._candidacy, self._disk, self._sees(now_s), self._mute)
+        sees, term = self._sees(now_s), self._election.term
+        me = showing.myself(roster, self._candidacy, self._disk, sees, self._mute, term)
         return View(
             me=roster.me,
             term=standing.term,
@@ -443,6 +456,7 @@ class Heart:
             voters=roster.voters,
             health=Health(lag_s=round(self._lag_s, 3), mute=self._mute, disk=disk),
             reason=self._reason(disk, now_s) if standing.leader is None else "",
+            on_disk=self._disk.knows,
         )
 
     def _standing(self) -> Standing:
@@ -451,8 +465,8 @@ class Heart:
         return self._granted
 
     def _reason(self, disk: str, now_s: float) -> str:
-        votes = self._election.disk_counts and self._disk.votes
-        return self._mute or showing.reason(self._roster, self._detector, votes, disk, now_s)
+        roster, detector = self._roster, self._detector
+        return self._mute or showing.reason(roster, detector, self._disk, disk, now_s)
 
     def _push(self, now: Instant, *, always: bool) -> None:
         view = self.view(now)

@@ -54,9 +54,9 @@ class Ack(Frozen, frozen=True, kw_only=True):
 class Beat(Frozen, frozen=True, kw_only=True):
     """One heartbeat. `role` is "", asking, candidate or leader, in `term`.
 
-    `ballot` is the highest term for which the sender ever stood; `epoch` and `revision` are those of
-    its voters; `lease_s` is the lease that it counts by (0: it does not say); `disk` is the shared disk
-    that it works with; `resigned` is the term from which it has stepped down, for the sake of
+    `ballot` is the highest term for which the sender ever stood; `epoch`, `revision` and `voters_term`
+    are those of its voters; `lease_s` is the lease that it counts by (0: it does not say); `disk` is the
+    shared disk that it works with; `resigned` is the term from which it has stepped down, for the sake of
     `successor`. Where the names in `sees` would not fit, `bits` has one bit for each member in the
     order of the roster, whose names have the checksum `among`.
     """
@@ -84,6 +84,12 @@ class Beat(Frozen, frozen=True, kw_only=True):
     resigned: int = 0
     successor: str = ""
     boot: str = ""
+    voters_term: int = 0
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Of the voters by which the sender goes."""
+        return (self.voters_term, self.epoch)
 
 
 _BODY: msgspec.msgpack.Decoder[Beat] = msgspec.msgpack.Decoder(Beat)

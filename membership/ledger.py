@@ -1,9 +1,9 @@
 """The ledger: facts that peers share, and how two copies of it become one.
 
 A fact is a small record under a key. Per key the higher (term, seq) wins; a hold is ended by its own
-release alone, whatever the terms say, and voters go by their epoch. So merging is commutative,
-associative and idempotent, and a copy that was lost and rebuilt can only be behind. Losing facts may
-cost time (an exception asked for again), never safety.
+release alone, whatever the terms say, and voters go by the term and epoch of their own. So merging is
+commutative, associative and idempotent, and a copy that was lost and rebuilt can only be behind. Losing
+facts may cost time (an exception asked for again), never safety.
 
 A fact of a newer version of cxm is kept, merged and passed on as it was written, though not all of it
 is understood here: peers are upgraded one after the other, and must agree all the while.
@@ -110,12 +110,21 @@ class SealedSession(Value, tag="session", frozen=True, kw_only=True):
 
 
 class FoundedVoters(Value, tag="voters", frozen=True, kw_only=True):
-    """Who grants leadership; `slots` are their places on a shared disk. Higher `epoch` wins."""
+    """Who grants leadership: `names`, and a shared `disk` where it is a voter. The higher (`term`,
+    `epoch`) wins; the leader of `term` made them, or stated them again (0: they were founded).
+
+    `slots` are the places on a shared disk of all who ever voted: who is removed may not know it yet.
+    `addresses` are those of the names, as their tree has them: a tree may drop who still votes, and whose
+    agreement is needed to be dropped.
+    """
 
     epoch: int
     revision: int
     names: tuple[str, ...]
     slots: Mapping[str, int] = field(default_factory=dict)
+    term: int = 0
+    disk: bool = False
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Opaque(Value, tag="opaque", frozen=True, kw_only=True):
@@ -215,17 +224,17 @@ def _understood(text: bytes) -> Fact:
 V = TypeVar("V", bound=Value)
 
 
-def _rank(fact: Fact) -> tuple[int, int, int, bytes]:
+def _rank(fact: Fact) -> tuple[tuple[int, int], int, int, bytes]:
     """Two writers of one (term, seq) must not exist; if they do, every peer picks the same of them.
 
     A release ends its hold even where the hold was raised, or told again, in a later term: holds are
     united, never outvoted, and their ids are never used twice.
     """
-    first = 0
+    first = (0, 0)
     if fact.key.startswith(HOLD):
-        first = 1 if isinstance(fact.value, Withdrawn) else 0
+        first = (1, 0) if isinstance(fact.value, Withdrawn) else (0, 0)
     elif isinstance(fact.value, FoundedVoters):
-        first = fact.value.epoch
+        first = (fact.value.term, fact.value.epoch)
     return (first, fact.term, fact.seq, written(fact))
 
 
@@ -258,8 +267,9 @@ class Ledger(Frozen, frozen=True, kw_only=True):
             if known is None or _rank(fact) > _rank(known):
                 stamp ^= _stamp(fact) if known is None else _stamp(fact) ^ _stamp(known)
                 merged[fact.key] = fact
-        ordered = {key: merged[key] for key in sorted(merged)}
-        return Ledger(facts=ordered, stamp=stamp)
+        if len(merged) > len(self.facts):
+            merged = {key: merged[key] for key in sorted(merged)}
+        return Ledger(facts=merged, stamp=stamp)
 
     @property
     def digest(self) -> str:

@@ -55,7 +55,8 @@ class Timing(Frozen, frozen=True, kw_only=True):
 
 class Member(Frozen, frozen=True, kw_only=True):
     """A peer as configured. `addresses` are (host, port) of its heartbeats, one per channel `net1`,
-    `net2`, ...; `peer` is where its `cxmd` listens; `slot` is its place on a shared disk (0, 1, ...)."""
+    `net2`, ...; `peer` is where its `cxmd` listens; `slot` is its place on a shared disk (0, 1, ...); beyond
+    its end: it has none."""
 
     name: str
     addresses: tuple[tuple[str, int], ...] = ()
@@ -64,30 +65,43 @@ class Member(Frozen, frozen=True, kw_only=True):
 
 
 class Voters(Frozen, frozen=True, kw_only=True):
-    """Who grants leadership. `epoch` grows by one with each change, which adds or removes one name;
-    0: not founded yet. `revision` is the one of the tree that asked for the change."""
+    """Who grants leadership: `names` and, where it says so, a shared `disk` beside them.
+
+    They were made, or stated again, by the leader of `term` (0: by founding). `epoch` grows by one with
+    each change, which adds or removes one voter; 0: not founded yet. `revision` is the one of the tree
+    that asked for the change.
+    """
 
     epoch: int = 0
     revision: int = 0
     names: tuple[str, ...] = ()
+    term: int = 0
+    disk: bool = False
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Later voters have the higher one. The term goes first: two leaders may each have made voters
+        of one epoch, and those of the later one are what was agreed."""
+        return (self.term, self.epoch)
 
     @property
     def quorum(self) -> int:
         """The least number of voters of which any two sets of that size share one."""
-        return len(self.names) // 2 + 1
+        return (len(self.names) + self.disk) // 2 + 1
 
     @property
     def blocking(self) -> int:
         """The least number of voters without any of whom nobody can lead. Of two, a shared disk may
         stand in for one."""
         count = len(self.names)
-        return count if count <= 2 else count - self.quorum + 1
+        return count if count <= 2 else count - count // 2
 
 
 class Roster(Frozen, frozen=True, kw_only=True):
     """`disk` is the shared file or block device as this node sees it. `engine` is builtin or etcd.
 
-    `members` includes `me` and is sorted by name; `revision` and `digest` name the tree it is from.
+    `members` includes `me` and is sorted by name; `former` are those that voted once and are members no
+    more: they may not know it, and write their slots. `revision` and `digest` name the tree it is from.
     """
 
     cluster_id: str
@@ -99,6 +113,7 @@ class Roster(Frozen, frozen=True, kw_only=True):
     engine: str = "builtin"
     revision: int = 0
     digest: str = ""
+    former: tuple[Member, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

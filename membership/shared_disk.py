@@ -20,16 +20,35 @@ UNPROVEN = "?"
 
 
 class Contents(Frozen, frozen=True, kw_only=True):
-    """What the slots of the members say: our own, just written, and those of others that make sense."""
+    """What the slots of members and former voters say: our own, just written, and those of others that
+    make sense. `unclear`: whose do not, though something is in them."""
 
     own: Beat
     others: Mapping[str, Beat]
+    unclear: tuple[str, ...] = ()
+
+    @property
+    def ahead(self) -> str:
+        """Who wrote later voters than we did; "" for nobody."""
+        later = (name for name, beat in self.others.items() if beat.rank > self.own.rank)
+        return next(later, "")
+
+    @property
+    def highest(self) -> int:
+        """The highest ballot of others."""
+        return max((beat.ballot for beat in self.others.values()), default=0)
+
+    def tells_of(self, names: Sequence[str]) -> bool:
+        """Whether enough can be read for the disk to vote. `names` are the other voters. Where there
+        are none, whoever was removed last may have stood before the disk knew of that."""
+        return all(name in self.others for name in names) if names else not self.unclear
 
 
 class SharedDisk:
     """`disk_id` is to be remembered; `problem` is "" where the disk works; `outstanding` while what was
     written last has not come back; `written` is its number. The disk last worked at `worked_s`, and did
-    so without a gap since `since_s`."""
+    so without a gap since `since_s`. `knows` is the rank of the voters with which it last agreed to our
+    leading; `ahead` is whose slot tells of later ones than ours."""
 
     def __init__(self, disk_id: str) -> None:
         self.disk_id = disk_id
@@ -38,6 +57,8 @@ class SharedDisk:
         self.written = 0
         self.worked_s = self.since_s = float("-inf")
         self.ballots: dict[str, int] = {}
+        self.knows = (0, 0)
+        self.ahead = ""
         self._missed_s: dict[str, float] = {}
 
     @property
@@ -70,11 +91,13 @@ class SharedDisk:
         self.problem = self._wrong(event, roster)
         if self.problem:
             return None
+        owners = (*roster.members, *roster.former)
         found = {
             member.name: beat
-            for member in roster.members
+            for member in owners
             if (beat := _slot(event, member, roster, keys)) is not None
         }
+        unclear = [m.name for m in owners if m.name not in found and not _blank(event, m)]
         own = found.pop(roster.me, None)
         if own is None or (own.nonce, own.seq) != (nonce, self.written):
             self.problem = "what was written does not come back"
@@ -85,7 +108,9 @@ class SharedDisk:
         self.worked_s = now_s
         for name, beat in found.items():
             self.ballots[name] = max(beat.ballot, beat.term, self.ballots.get(name, 0))
-        return Contents(own=own, others=found)
+        contents = Contents(own=own, others=found, unclear=tuple(unclear))
+        self.ahead = contents.ahead
+        return contents
 
     def _wrong(self, event: SlotsRead, roster: Roster) -> str:
         header = slots.unpack_header(event.header)
@@ -95,6 +120,7 @@ class SharedDisk:
             return f"belongs to cluster {header.cluster_id}"
         if header.disk_id != self.disk_id.removeprefix(UNPROVEN):
             self.disk_id = UNPROVEN + header.disk_id
+            self.knows = (0, 0)
         return ""
 
     def missed(self, names: Sequence[str], now_s: float, patience_s: float) -> list[str]:
@@ -124,13 +150,19 @@ def own_slot(roster: Roster) -> int | None:
     Slots are given to voters. Who is none yet has the number of somebody else, and must not write it.
     """
     me = roster.member(roster.me)
-    if roster.disk is None or me is None:
+    if roster.disk is None or me is None or me.slot >= slots.SLOTS:
         return None
     voters = roster.voters.names
-    rivals = [m.name for m in roster.members if m.slot == me.slot and m.name != roster.me]
+    owners = (*roster.members, *roster.former)
+    rivals = [m.name for m in owners if m.slot == me.slot and m.name != roster.me]
     if roster.me in voters:
         return None if any(name in voters for name in rivals) else me.slot
     return None if rivals else me.slot
+
+
+def _blank(event: SlotsRead, member: Member) -> bool:
+    """Whether nothing was ever written there."""
+    return member.slot >= len(event.slots) or not event.slots[member.slot].strip(b"\0")
 
 
 def _slot(event: SlotsRead, member: Member, roster: Roster, keys: Sequence[bytes]) -> Beat | None:

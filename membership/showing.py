@@ -31,7 +31,12 @@ def peers(
 
 
 def myself(
-    roster: Roster, candidacy: Candidacy, disk: SharedDisk, sees: tuple[str, ...], mute: str
+    roster: Roster,
+    candidacy: Candidacy,
+    disk: SharedDisk,
+    sees: tuple[str, ...],
+    mute: str,
+    term: int,
 ) -> Peer:
     me = roster.member(roster.me)
     listed = channels(me, roster) if me is not None else []
@@ -44,8 +49,10 @@ def myself(
         },
         last_heard_s=0.0,
         sees=sees,
-        notes={**candidacy.notes, "epoch": str(roster.voters.epoch)},
+        notes=candidacy.notes,
         problem=mute,
+        term=term,
+        voters=roster.voters.rank,
     )
 
 
@@ -60,13 +67,13 @@ def disk_problem(roster: Roster, detector: Detector, disk: SharedDisk, now_s: fl
             return f"not the disk that {name} sees"
     alone = disk.disk_id != "" and not disk.proven
     unseen_s = now_s - disk.since_s
-    if alone and len(roster.voters.names) == 2 and unseen_s > roster.timing.dead_after_s:
+    if alone and roster.voters.disk and unseen_s > roster.timing.dead_after_s:
         return "the other voters were not seen on this disk yet: it does not vote"
     return ""
 
 
-def reason(roster: Roster, detector: Detector, disk_votes: bool, disk: str, now_s: float) -> str:
-    """Why nobody leads, as far as this node can tell. `disk` is what is wrong with the disk."""
+def reason(roster: Roster, detector: Detector, shared: SharedDisk, disk: str, now_s: float) -> str:
+    """Why nobody leads, as far as this node can tell. `disk` is what is wrong with the shared one."""
     voters = roster.voters
     if not voters.epoch:
         return "the cluster is not founded: its peers do not all hear each other yet"
@@ -75,7 +82,10 @@ def reason(roster: Roster, detector: Detector, disk_votes: bool, disk: str, now_
         for name in voters.names
         if name == roster.me or detector.alive(name, roster.timing, now_s)
     ]
-    agree = len(heard) + (1 if disk_votes else 0)
+    counts = voters.disk and roster.disk is not None and shared.votes
+    if counts and shared.ahead:
+        return f"the shared disk knows later voters: they come from the ledger of {shared.ahead}"
+    agree = len(heard) + counts
     if roster.engine == "builtin" and agree < voters.quorum:
         said = f", its disk: {disk}" if disk else ""
         return f"{roster.me} hears {len(heard)} of {len(voters.names)} voters{said}"

@@ -29,6 +29,7 @@ class Peer(Frozen, frozen=True, kw_only=True):
 
     `sees` are the peers that it says it hears; `notes` are what its `cxmd` tells of itself (`ledger`,
     `staged`, `boot`); `problem` is what is wrong with it beyond silence (`twin`, `version`, ...).
+    `voters` is the rank of those that it goes by, durably, in its `term`; (0, 0): it knows of none.
     """
 
     state: PeerState
@@ -37,6 +38,8 @@ class Peer(Frozen, frozen=True, kw_only=True):
     sees: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
+    term: int = 0
+    voters: tuple[int, int] = (0, 0)
 
 
 class Standing(Frozen, frozen=True, kw_only=True):
@@ -63,7 +66,8 @@ class Health(Frozen, frozen=True, kw_only=True):
 
 class View(Frozen, frozen=True, kw_only=True):
     """Pushed by the leadership engine. `acts_from_s` and `lead_until_s` are monotonic; outside of
-    them nobody acts on this view. `reason` says why nobody leads, where nobody does."""
+    them nobody acts on this view. `reason` says why nobody leads, where nobody does. `on_disk` is the
+    rank of the last voters that the shared disk, as a voter, came to know while this node led."""
 
     me: str
     term: int
@@ -75,6 +79,7 @@ class View(Frozen, frozen=True, kw_only=True):
     voters: Voters = Voters()
     health: Health = Health()
     reason: str = ""
+    on_disk: tuple[int, int] = (0, 0)
 
     def leads(self, mono_s: float) -> bool:
         """True inside the lease of this very node, though it may still have to wait before acting."""

@@ -1,22 +1,22 @@
 """Mustering: which peers the tree means, on which addresses, and who of them votes.
 
-The set of voters changes by one name at a time, each change known to a quorum before the next one, so
-that any two sets which could both grant a leader share a voter. A cluster is founded once, when all
-its peers hear each other and none of them knows of any voters.
+The set of voters changes by one at a time, a name or the shared disk, each change known to a quorum
+before the next one, so that any two sets which could both grant a leader share a voter. A cluster is
+founded once, when all its peers hear each other and none of them knows of any voters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from membership.ledger import FoundedVoters
 from membership.roster import Member, Roster, Timing, Voters
+from membership.slots import SLOTS
 from membership.view import PeerState, View
 from schema.model import Desired, Frozen, Node, Role
 
-EPOCH = "epoch"
 STAGED = "staged"
-"""Notes of a peer: the epoch of the voters that it knows, the tree that it has ready."""
+"""A note of a peer: the tree that it has ready."""
 
 
 class Peering(Frozen, frozen=True, kw_only=True):
@@ -54,15 +54,16 @@ def muster(
     founded: FoundedVoters | None,
     tree: tuple[int, str],
 ) -> Roster:
-    """The roster that this tree means. `tree` is its revision and digest."""
+    """The roster that this tree means, and who still votes without being in it. `tree` is its revision
+    and digest."""
     beat = desired.cluster.heartbeat
-    names = [node.name for node in peers(desired)]
-    slots = _slots(names, founded)
+    places = _addresses(desired, founded)
+    slots = _slots([*places], founded)
     own = desired.nodes.get(me)
     return Roster(
         cluster_id=desired.cluster.id,
         me=me,
-        members=tuple(_member(node, peering, slots) for node in peers(desired)),
+        members=tuple(_member(name, places[name], peering, slots) for name in sorted(places)),
         voters=_voters(founded),
         timing=Timing(
             interval_s=beat.interval_s,
@@ -73,11 +74,23 @@ def muster(
         engine=peering.engine,
         revision=tree[0],
         digest=tree[1],
+        former=tuple(
+            Member(name=name, slot=place)
+            for name, place in sorted(slots.items())
+            if name not in places
+        ),
     )
 
 
+def _addresses(desired: Desired, founded: FoundedVoters | None) -> dict[str, tuple[str, ...]]:
+    """Of heartbeats, of the peers of this tree and of those who vote."""
+    voting = founded.addresses if founded is not None else {}
+    return {**voting, **{node.name: node.heartbeat.addresses for node in peers(desired)}}
+
+
 def _slots(names: Sequence[str], founded: FoundedVoters | None) -> dict[str, int]:
-    """Everybody's place on a shared disk. Who votes keeps its own; one that is to join takes a free one."""
+    """Everybody's place on a shared disk. Who ever voted keeps its own; one that is to join takes a free
+    one."""
     slots = dict(founded.slots) if founded is not None else {}
     for name in names:
         slots.setdefault(name, _free(slots))
@@ -87,15 +100,19 @@ def _slots(names: Sequence[str], founded: FoundedVoters | None) -> dict[str, int
 def _voters(founded: FoundedVoters | None) -> Voters:
     if founded is None:
         return Voters()
-    return Voters(epoch=founded.epoch, revision=founded.revision, names=founded.names)
-
-
-def _member(node: Node, peering: Peering, slots: Mapping[str, int]) -> Member:
-    addresses = tuple(
-        endpoint(address, peering.heartbeat_port) for address in node.heartbeat.addresses
+    return Voters(
+        epoch=founded.epoch,
+        revision=founded.revision,
+        names=founded.names,
+        term=founded.term,
+        disk=founded.disk,
     )
+
+
+def _member(name: str, texts: Sequence[str], peering: Peering, slots: Mapping[str, int]) -> Member:
+    addresses = tuple(endpoint(text, peering.heartbeat_port) for text in texts)
     door = (addresses[0][0], peering.peer_port) if addresses else None
-    return Member(name=node.name, addresses=addresses, peer=door, slot=slots.get(node.name, 0))
+    return Member(name=name, addresses=addresses, peer=door, slot=slots[name])
 
 
 def endpoint(text: str, port: int) -> tuple[str, int]:
@@ -119,7 +136,15 @@ def found(desired: Desired, me: str, view: View, tree: tuple[int, str]) -> Found
     if not all(_unfounded(name, view, staged(*tree)) for name in names if name != me):
         return None
     slots = {name: place for place, name in enumerate(names)}
-    return FoundedVoters(epoch=1, revision=tree[0], names=names, slots=slots)
+    disk = _share_disk(names, desired, view, slots)
+    return FoundedVoters(
+        epoch=1,
+        revision=tree[0],
+        names=names,
+        slots=slots,
+        disk=disk,
+        addresses=_addresses(desired, None),
+    )
 
 
 def _unfounded(name: str, view: View, ready: str) -> bool:
@@ -127,7 +152,7 @@ def _unfounded(name: str, view: View, ready: str) -> bool:
     return (
         peer is not None
         and peer.state is PeerState.ALIVE
-        and peer.notes.get(EPOCH) == "0"
+        and peer.voters == Voters().rank
         and peer.notes.get(STAGED) == ready
     )
 
@@ -135,24 +160,88 @@ def _unfounded(name: str, view: View, ready: str) -> bool:
 def change(
     desired: Desired, me: str, view: View, founded: FoundedVoters, revision: int
 ) -> FoundedVoters | None:
-    """The next change of the voters, one name, or None where none is wanted or the last one is not
-    known to a quorum yet. Only an acting leader asks. It leaves last of all."""
-    wanted = [node.name for node in peers(desired)]
-    gone = [name for name in founded.names if name not in wanted]
-    new = [name for name in wanted if name not in founded.names and _ready(name, view)]
-    if not gone and not new:
+    """The next voters, or None where none are wanted, or the last ones are not known to a quorum yet.
+
+    Only an acting leader asks. Before its first change it states in its own term what it found: a
+    predecessor may have made other voters of which no quorum knows, and from then on nobody who knows
+    those alone is elected by who knows ours.
+    """
+    if founded.term > view.term:
         return None
-    if not _known_to_quorum(founded, me, view):
+    steps = _steps(desired, me, view, founded)
+    after = next((step for step in steps if _can_lead(step, desired, view)), None)
+    if after is None:
         return None
-    if new:
-        names = tuple(sorted((*founded.names, new[0])))
-    else:
-        leaving = next((name for name in gone if name != me), gone[0])
-        names = tuple(name for name in founded.names if name != leaving)
-    slots = {name: place for name, place in founded.slots.items() if name in names}
-    for name in names:
+    if founded.term < view.term:
+        after = _voters(founded)
+    elif not _known_to_quorum(founded, view):
+        return None
+    slots = dict(founded.slots)
+    for name in after.names:
         slots.setdefault(name, _free(slots))
-    return FoundedVoters(epoch=founded.epoch + 1, revision=revision, names=names, slots=slots)
+    known = _addresses(desired, founded)
+    return FoundedVoters(
+        epoch=founded.epoch + 1,
+        revision=revision,
+        names=after.names,
+        slots=slots,
+        term=view.term,
+        disk=after.disk,
+        addresses={name: known[name] for name in after.names if name in known},
+    )
+
+
+def _steps(desired: Desired, me: str, view: View, founded: FoundedVoters) -> Iterator[Voters]:
+    """What one voter more or less would bring nearer to what is wanted, the best first; before that the
+    same ones, if they have moved.
+
+    A disk votes beside two names, which makes three voters. One that votes with the last name of two is
+    on its way out: it has seen to it that the other one, who may not know, does not get its vote.
+    """
+    wanted = [node.name for node in peers(desired)]
+    names, disk = founded.names, founded.disk
+    gone = sorted((name for name in names if name not in wanted), key=lambda name: name == me)
+    new = [name for name in wanted if name not in names and _ready(name, view)]
+    fewer = [tuple(name for name in names if name != leaving) for leaving in gone]
+    shared = _share_disk(names, desired, view, founded.slots)
+    if any(_addresses(desired, founded)[name] != at for name, at in founded.addresses.items()):
+        yield Voters(names=names, disk=disk)
+    if disk and len(names) == 1:
+        yield Voters(names=names)
+    elif disk:
+        yield from (Voters(names=rest, disk=True) for rest in fewer)
+        if new or not shared:
+            yield Voters(names=names)
+    else:
+        if new:
+            yield Voters(names=tuple(sorted((*names, new[0]))))
+        yield from (Voters(names=rest) for rest in fewer)
+        if shared and not view.health.disk:
+            yield Voters(names=names, disk=True)
+
+
+def _share_disk(
+    names: Sequence[str], desired: Desired, view: View, slots: Mapping[str, int]
+) -> bool:
+    """Whether these are two, and the tree gives both a shared disk, on which they have a place."""
+    return (
+        view.engine == "builtin"
+        and len(names) == 2
+        and all(_disk_of(name, desired) is not None for name in names)
+        and all(slots.get(name, SLOTS) < SLOTS for name in names)
+    )
+
+
+def _disk_of(name: str, desired: Desired) -> str | None:
+    node = desired.nodes.get(name)
+    return node.heartbeat.disk if node is not None else None
+
+
+def _can_lead(voters: Voters, desired: Desired, view: View) -> bool:
+    """Whether enough of them are here by now for anybody to lead. Nobody is never enough."""
+    here = [name for name in voters.names if name == view.me or _ready(name, view)]
+    works = _disk_of(view.me, desired) is not None and not view.health.disk
+    return bool(here) and len(here) + (voters.disk and works) >= voters.quorum
 
 
 def _ready(name: str, view: View) -> bool:
@@ -161,19 +250,25 @@ def _ready(name: str, view: View) -> bool:
     return peer is not None and peer.state is PeerState.ALIVE
 
 
-def _known_to_quorum(founded: FoundedVoters, me: str, view: View) -> bool:
-    know = [
-        name
-        for name in founded.names
-        if name == me
-        or (
-            ((peer := view.peers.get(name)) is not None)
-            and peer.notes.get(EPOCH) == str(founded.epoch)
-        )
-    ]
-    return len(know) >= len(founded.names) // 2 + 1
+def _known_to_quorum(founded: FoundedVoters, view: View) -> bool:
+    """Of ourselves what our own heartbeats go by counts, not what we have just read."""
+    voters = _voters(founded)
+    know = [name for name in voters.names if _knows(name, voters, view)]
+    return len(know) + (voters.disk and view.on_disk >= voters.rank) >= voters.quorum
+
+
+def _knows(name: str, voters: Voters, view: View) -> bool:
+    """Whether it will vote for nobody who goes by earlier voters. What it says in a later term than ours
+    does not tell that: it may have voted so before it knew."""
+    if name == view.me:
+        return view.voters.rank >= voters.rank
+    peer = view.peers.get(name)
+    if peer is None or peer.voters < voters.rank:
+        return False
+    return peer.term <= view.term or view.engine != "builtin"
 
 
 def _free(slots: Mapping[str, int]) -> int:
+    """A place that nobody ever had: who had one may still write it."""
     taken = set(slots.values())
     return next(place for place in range(len(taken) + 1) if place not in taken)

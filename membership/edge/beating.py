@@ -35,6 +35,7 @@ from membership.events import (
 )
 from membership.heart import Heart
 from membership.roster import Roster
+from membership.slots import SLOTS
 from membership.view import Standing, View, unknown
 
 NO_ROSTER = "no membership yet: cxmd has not told this node who its peers are"
@@ -217,8 +218,8 @@ class Beating:
         roster, disk = self._roster, self._disk
         if roster is None or disk is None:
             return
-        slots = 1 + max(member.slot for member in roster.members)
-        disk.exchange(write.slot, write.data, slots, roster.timing.suspect_after_s)
+        last = max(member.slot for member in (*roster.members, *roster.former))
+        disk.exchange(write.slot, write.data, min(SLOTS, 1 + last), roster.timing.suspect_after_s)
 
     # --- what the roster asks for ---------------------------------------------------------------
 

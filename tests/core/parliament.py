@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import Fact, Ledger, Target, TermClaim
+from membership.ledger import Fact, FoundedVoters, Ledger, Target, TermClaim
 from membership.roster import Timing, Voters
 from membership.view import Peer, PeerState, View, unknown
 from reconciler.actions import Call, Done, Retry
@@ -145,6 +145,7 @@ class Parliament:
             for name, member in self.members.items()
         }
         leads = self.leader == me
+        voters = {name: self.voters_of(name) for name in self.names}
         return View(
             me=me,
             term=self.term,
@@ -152,13 +153,25 @@ class Parliament:
             lead_until_s=self.lead_until_s if leads else 0.0,
             acts_from_s=self.acts_from_s if leads else 0.0,
             peers={
-                name: Peer(state=state, notes=self.notes.get(name, {}))
+                name: Peer(
+                    state=state,
+                    notes=self.notes.get(name, {}),
+                    term=self.term,
+                    voters=voters[name].rank,
+                )
                 for name, state in states.items()
             },
             engine="builtin",
-            voters=Voters(epoch=1, revision=REVISION, names=self.names),
+            voters=voters[me],
             reason="" if self.leader else "no quorum",
         )
+
+    def voters_of(self, name: str) -> Voters:
+        """What the heartbeats of this node go by: what its ledger says."""
+        founded = self.members[name].ledger.get("voters", FoundedVoters)
+        if founded is None:
+            return Voters(epoch=1, revision=REVISION, names=self.names)
+        return Voters(epoch=founded.epoch, names=founded.names, term=founded.term)
 
     def push(self) -> None:
         """The engine tells everybody what it thinks."""
@@ -261,6 +274,8 @@ class Parliament:
                     member.events.append(CallReturned(txn=txn, answer=Done()))
         for member in self.living:
             self._flush(member)
+        if any(member.view.voters != self.voters_of(member.name) for member in self.living):
+            self.push()
         if sees:
             self.see()
         self.settle()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from membership.ledger import FoundedVoters
 from membership.roster import Timing, Voters
 from membership.view import Peer, PeerState, View
 from reconciler.messages import Muster, Share
-from reconciler.mustering import EPOCH, STAGED, Peering, change, found, muster, peers, staged
+from reconciler.mustering import STAGED, Peering, change, found, muster, peers, staged
 from schema.model import Desired, Role
 from tests.core.parliament import NAMES, parliament
 from tests.core.stage import desired, pool
@@ -31,30 +32,39 @@ def view(
     *names: str,
     me: str = "anna",
     epoch: int = 0,
+    term: int = 0,
     ready: tuple[int, str] = TREE_NAME,
     states: Mapping[str, PeerState] | None = None,
-    knows: Mapping[str, int] | None = None,
+    knows: Mapping[str, tuple[int, int]] | None = None,
+    terms: Mapping[str, int] | None = None,
+    **more: Any,
 ) -> View:
-    """Who is heard; `epoch` is what all know of the voters, `knows` where a peer differs."""
+    """Who is heard, in `term`; (`term`, `epoch`) is the rank of the voters that all know, `knows` and
+    `terms` say where a peer differs."""
     found: dict[str, Peer] = {}
     for name in names:
-        notes = {EPOCH: str((knows or {}).get(name, epoch)), STAGED: staged(*ready)}
-        state = (states or {}).get(name, PeerState.ALIVE)
-        found[name] = Peer(state=state, notes=notes)
+        found[name] = Peer(
+            state=(states or {}).get(name, PeerState.ALIVE),
+            notes={STAGED: staged(*ready)},
+            term=(terms or {}).get(name, term),
+            voters=(knows or {}).get(name, (term, epoch)),
+        )
     return View(
         me=me,
-        term=0,
+        term=term,
         leader=None,
         lead_until_s=0.0,
         peers=found,
         engine="builtin",
-        voters=Voters(epoch=epoch),
+        voters=Voters(epoch=epoch, term=term),
+        **more,
     )
 
 
 def voters(epoch: int, *names: str) -> FoundedVoters:
     slots = {name: place for place, name in enumerate(names)}
-    return FoundedVoters(epoch=epoch, revision=7, names=names, slots=slots)
+    nowhere: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())
+    return FoundedVoters(epoch=epoch, revision=7, names=names, slots=slots, addresses=nowhere)
 
 
 # --- the roster -----------------------------------------------------------------------------------------
@@ -121,8 +131,11 @@ NOT_YET: list[tuple[str, View]] = [
     ("one is not heard", view("anna", "bert")),
     ("one is suspect", view(*NAMES, states={"cleo": PeerState.SUSPECT})),
     ("one was never heard", view(*NAMES, states={"cleo": PeerState.UNKNOWN})),
-    ("one knows of voters", view(*NAMES, knows={"bert": 1})),
-    ("the heartbeats here know of voters", view(*NAMES, epoch=1, knows=dict.fromkeys(NAMES, 0))),
+    ("one knows of voters", view(*NAMES, knows={"bert": (0, 1)})),
+    (
+        "the heartbeats here know of voters",
+        view(*NAMES, epoch=1, knows=dict.fromkeys(NAMES, (0, 0))),
+    ),
     ("others have another tree", view(*NAMES, ready=(8, "e" * 64))),
 ]
 
@@ -168,9 +181,9 @@ def test_one_name_at_a_time_new_ones_first() -> None:
 
 def test_the_next_change_waits_until_a_quorum_knows_the_last_one() -> None:
     founded = voters(2, *NAMES)
-    ignorant = view(*NAMES, "dora", epoch=2, knows={"bert": 1, "cleo": 1})
+    ignorant = view(*NAMES, "dora", epoch=2, knows={"bert": (0, 1), "cleo": (0, 1)})
     assert changed((*NAMES, "dora"), founded, ignorant) is None
-    enough = view(*NAMES, "dora", epoch=2, knows={"cleo": 1})
+    enough = view(*NAMES, "dora", epoch=2, knows={"cleo": (0, 1)})
     assert changed((*NAMES, "dora"), founded, enough) == (3, ("anna", "bert", "cleo", "dora"))
 
 
@@ -238,7 +251,6 @@ def test_a_follower_changes_no_voters_and_a_leader_does() -> None:
     )
     for member in house.living:
         house._take(member, [fact])
-    house.notes = {name: {EPOCH: "1"} for name in NAMES}
     house.pass_s(10.0)
     assert house["anna"].ledger.get("voters", FoundedVoters) == founded
     house.elect("anna")
@@ -246,11 +258,12 @@ def test_a_follower_changes_no_voters_and_a_leader_does() -> None:
     for member in house.living:
         after = member.ledger.get("voters", FoundedVoters)
         assert after is not None
-        assert (after.epoch, after.names) == (2, ("anna", "bert", "cleo"))
-    (shared,) = [
-        effect.fact.key
+        assert (after.term, after.epoch) == (house.term, 3)
+        assert after.names == ("anna", "bert", "cleo")
+    shared = [
+        (effect.fact.value.term, effect.fact.value.names)
         for member in house.living
         for effect in member.effects
-        if isinstance(effect, Share) and effect.fact.key == "voters"
+        if isinstance(effect, Share) and isinstance(effect.fact.value, FoundedVoters)
     ]
-    assert shared == "voters"
+    assert shared == [(house.term, founded.names), (house.term, ("anna", "bert", "cleo"))]

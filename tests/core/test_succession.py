@@ -324,18 +324,23 @@ def test_only_the_whole_way_leads_to_acting() -> None:
 
 WIDE = desired(nodes={"xen1": ROLES, "xen2": ROLES, "xen3": ROLES})
 FIRST = FoundedVoters(
-    epoch=1, revision=7, names=("xen1", "xen2", "xen3"), slots={"xen1": 0, "xen2": 1, "xen3": 2}
+    epoch=1,
+    revision=7,
+    names=("xen1", "xen2", "xen3"),
+    slots={"xen1": 0, "xen2": 1, "xen3": 2},
+    addresses={"xen1": (), "xen2": (), "xen3": ()},
 )
 
 
-def seen_by_xen1(epoch: str, *names: str, own: int = 0) -> View:
+def seen_by_xen1(epoch: int, *names: str, own: int = 0) -> View:
     """What xen1 sees where only these others are alive, and know this epoch."""
-    notes = {"epoch": epoch, "staged": staged(7, "d" * 64)}
-    peers = {name: Peer(state=PeerState.ALIVE, notes=notes) for name in ("xen1", *names)}
+    notes = {"staged": staged(7, "d" * 64)}
+    peer = Peer(state=PeerState.ALIVE, notes=notes, voters=(0, epoch))
+    peers = dict.fromkeys(("xen1", *names), peer)
     voters = Voters(epoch=own, names=FIRST.names if own else ())
     return View(
         me="xen1",
-        term=1,
+        term=0,
         leader=None,
         lead_until_s=0.0,
         peers=peers,
@@ -347,13 +352,13 @@ def seen_by_xen1(epoch: str, *names: str, own: int = 0) -> View:
 @pytest.mark.parametrize(
     ("epoch", "others", "founds"),
     [
-        ("0", ("xen2", "xen3"), True),
-        ("0", ("xen2",), False),
-        ("1", ("xen2", "xen3"), False),
+        (0, ("xen2", "xen3"), True),
+        (0, ("xen2",), False),
+        (1, ("xen2", "xen3"), False),
     ],
 )
 def test_a_cluster_is_founded_by_all_or_not_at_all(
-    epoch: str, others: tuple[str, ...], founds: bool
+    epoch: int, others: tuple[str, ...], founds: bool
 ) -> None:
     first = found(WIDE, "xen1", seen_by_xen1(epoch, *others), (7, "d" * 64))
     assert first == (FIRST if founds else None)
@@ -361,17 +366,17 @@ def test_a_cluster_is_founded_by_all_or_not_at_all(
 
 def test_voters_change_by_one_name_and_only_once_a_quorum_knows_the_last_change() -> None:
     fewer = desired(nodes={"xen1": ROLES, "xen2": {"roles": ["run"]}, "xen3": {"roles": ["run"]}})
-    knows = seen_by_xen1("1", "xen2", own=1)
+    knows = seen_by_xen1(1, "xen2", own=1)
     after = change(fewer, "xen1", knows, FIRST, 8)
     assert after is not None
-    assert (after.epoch, after.names) == (2, ("xen1", "xen3"))
-    assert change(fewer, "xen1", seen_by_xen1("0", "xen2", own=1), FIRST, 8) is None
+    assert (after.epoch, after.names) == (2, ("xen1", "xen2"))
+    assert change(fewer, "xen1", seen_by_xen1(0, "xen2", own=1), FIRST, 8) is None
     assert change(WIDE, "xen1", knows, FIRST, 8) is None
 
 
 def test_a_new_voter_takes_a_free_slot_and_only_once_it_is_heard() -> None:
     two = FoundedVoters(epoch=4, revision=7, names=("xen1", "xen3"), slots={"xen1": 0, "xen3": 2})
-    heard = change(WIDE, "xen1", seen_by_xen1("4", "xen2", "xen3", own=1), two, 8)
+    heard = change(WIDE, "xen1", seen_by_xen1(4, "xen2", "xen3", own=4), two, 8)
     assert heard is not None
     assert (heard.names, heard.slots["xen2"]) == (("xen1", "xen2", "xen3"), 1)
-    assert change(WIDE, "xen1", seen_by_xen1("4", "xen3", own=1), two, 8) is None
+    assert change(WIDE, "xen1", seen_by_xen1(4, "xen3", own=4), two, 8) is None

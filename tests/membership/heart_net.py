@@ -84,7 +84,7 @@ class HeartNet:
         self.format("d1")
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._number = count()
-        self.voters = Voters(epoch=1, names=names)
+        self.voters = Voters(epoch=1, names=names, disk=disk and len(names) == 2)
         self.members = tuple(
             Member(name=name, addresses=(("", 1), ("", 2)), slot=slot)
             for slot, name in enumerate(names)

@@ -20,7 +20,7 @@ def roster(*names: str, me: str = "a", disk: str | None = None) -> Roster:
         cluster_id="c",
         me=me,
         members=tuple(Member(name=name) for name in names),
-        voters=Voters(epoch=3, names=names),
+        voters=Voters(epoch=3, names=names, disk=disk is not None),
         timing=TIMING,
         disk=disk,
     )

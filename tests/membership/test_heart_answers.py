@@ -42,7 +42,7 @@ def roster(*names: str, disk: bool = False, epoch: int = 3) -> Roster:
             Member(name=name, addresses=(("", 1), ("", 2)), slot=slot)
             for slot, name in enumerate(names)
         ),
-        voters=Voters(epoch=epoch, names=names),
+        voters=Voters(epoch=epoch, names=names, disk=disk),
         timing=TIMING,
         disk="/disk" if disk else None,
     )

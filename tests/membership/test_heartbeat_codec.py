@@ -34,9 +34,25 @@ WHOLE = Beat(
     resigned=11,
     successor="xen2",
     boot="b1",
+    voters_term=10,
 )
 
 GOLDEN = bytes.fromhex(
+    "43584d4801e60bf042de0018a7636c7573746572d92430663165326433632d346235612d363937382d383739"
+    "362d613562346333643265316630a673656e646572a478656e31aa67656e65726174696f6e07a56e6f6e6365"
+    "c41030313233343536373839616263646566a3736571cd1267a76368616e6e656c01a46563686f83aa67656e"
+    "65726174696f6e03a56e6f6e6365c41066656463626139383736353433323130a3736571cd032fa473656573"
+    "92a478656e32a478656e33a462697473c400a5616d6f6e6700a47465726d0ca4726f6c65a66c6561646572a6"
+    "62616c6c6f740ca565706f636804a87265766973696f6e63a76c656173655f73cb4014000000000000a36163"
+    "6b84a47465726d0ca3736571cd032ea6616e73776572a3796573a36f776e0ca56e6f74657382a66c65646765"
+    "72a430306666a6737461676564a3313030a46469736ba26431a76c656176696e67c2a872657369676e65640b"
+    "a9737563636573736f72a478656e32a4626f6f74a26231ab766f746572735f7465726d0aea9f92cd19268f19"
+    "10ce2d67df1351f48f93246d3a43c577eb1fd922a136d7dc"
+)
+"""`WHOLE` as it is written. Peers of a cluster are upgraded one after the other: bytes that change here
+are a new version, or keys that the others ignore."""
+
+WITHOUT_TERM = bytes.fromhex(
     "43584d4801e60bf042de0017a7636c7573746572d92430663165326433632d346235612d363937382d383739"
     "362d613562346333643265316630a673656e646572a478656e31aa67656e65726174696f6e07a56e6f6e6365"
     "c41030313233343536373839616263646566a3736571cd1267a76368616e6e656c01a46563686f83aa67656e"
@@ -48,8 +64,7 @@ GOLDEN = bytes.fromhex(
     "a9737563636573736f72a478656e32a4626f6f74a262310c86b380d79ea99b35e2d6d1a29f4f179a487c27f1"
     "79a52d5f8f4f6f6e73ee07"
 )
-"""`WHOLE` as the first version of the protocol writes it. Peers of a cluster are upgraded one after the
-other: bytes that change here are a new version."""
+"""As it was written before voters had a term."""
 
 
 def seen_by(members: int) -> tuple[list[str], Beat]:
@@ -58,9 +73,14 @@ def seen_by(members: int) -> tuple[list[str], Beat]:
     return names, replace(WHOLE, sender=names[0], sees=tuple(names[1:]))
 
 
-def test_what_the_first_version_wrote_is_written_and_read_alike() -> None:
+def test_what_was_written_is_written_and_read_alike() -> None:
     assert encode(WHOLE, KEY) == GOLDEN
     assert decode(GOLDEN, [KEY]) == (1, WHOLE)
+
+
+def test_voters_without_a_term_are_those_of_the_founding() -> None:
+    assert decode(WITHOUT_TERM, [KEY]) == (1, replace(WHOLE, voters_term=0))
+    assert replace(WHOLE, voters_term=0).rank < WHOLE.rank
 
 
 def test_what_a_later_version_says_is_read_by_what_both_know() -> None:

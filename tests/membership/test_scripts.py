@@ -68,10 +68,10 @@ class Stage(HeartNet):
         if view.health.disk:
             yield f"says of the disk: {view.health.disk}"
 
-    def change_voters(self, names: Sequence[str], told: Sequence[str]) -> None:
+    def change_voters(self, names: Sequence[str], disk: bool, told: Sequence[str]) -> None:
         before = self.voters
-        if tuple(names) != before.names:
-            self.voters = Voters(epoch=before.epoch + 1, names=tuple(names))
+        if (tuple(names), disk) != (before.names, before.disk):
+            self.voters = Voters(epoch=before.epoch + 1, names=tuple(names), disk=disk)
         for key in told:
             self.tell(key, RosterChanged(roster=self.roster(self.seats[key].name)))
 
@@ -158,9 +158,10 @@ def unhealthy(stage: Stage, name: str) -> None:
 
 
 def voters(stage: Stage, *words: str) -> None:
-    """`a b c told a b`: the next set of voters, and who hears of it."""
+    """`a b disk told a b`: the next set of voters, and who hears of it."""
     names, told = _split(words, "told")
-    stage.change_voters(names, told or list(stage.seats))
+    others = [name for name in names if name != "disk"]
+    stage.change_voters(others, "disk" in names, told or list(stage.seats))
 
 
 def timing(stage: Stage, suspect_after: str, *words: str) -> None:

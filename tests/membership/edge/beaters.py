@@ -156,7 +156,7 @@ class Fleet:
             cluster_id=CLUSTER,
             me=names[0],
             members=tuple(members),
-            voters=Voters(epoch=1, revision=1, names=tuple(names)),
+            voters=Voters(epoch=1, revision=1, names=tuple(names), disk=disk is not None),
             timing=FAST,
             disk=str(disk) if disk is not None else None,
         )

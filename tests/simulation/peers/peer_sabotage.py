@@ -77,7 +77,7 @@ def waits_for_nothing(patch: Patch) -> None:
     standing = Election.standing
 
     def hasty(election: Election) -> Standing:
-        return replace(standing(election), acts_from_s=election.elected_s)
+        return replace(standing(election), acts_from_s=0.0)
 
     patch.setattr(Election, "standing", hasty)
 
