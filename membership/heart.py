@@ -273,14 +273,19 @@ class Heart:
                 self._answer(beat, DISK, now_s)
 
     def _judge_disk(self, now_s: float) -> None:
-        """Who is here, and who works with a disk and is not here."""
+        """Who is here, and who works with a disk and is not here. Of the last voter's disk all must have
+        been on it who may have voted with one: who was removed last may work with another."""
         timing, disk, detector = self._roster.timing, self._disk, self._detector
-        others = [name for name in self._roster.voters.names if name in detector.tracks]
+        roster = self._roster
+        voting = [name for name in roster.voters.names if name != roster.me]
+        owners = [member.name for member in (*roster.members, *roster.former)]
+        others = voting or [name for name in owners if name != roster.me]
         live = [
             name
             for name in others
-            if detector.channel_state(name, DISK, timing, now_s) is PeerState.ALIVE
+            if name in detector.tracks
             and DISK in detector.tracks[name].heard
+            and detector.channel_state(name, DISK, timing, now_s) is PeerState.ALIVE
         ]
         missing = [
             name

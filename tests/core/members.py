@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import groupby
 
-from membership.ledger import Fact, Ledger
+from membership.ledger import Fact, FoundedVoters, Ledger
+from membership.roster import Voters
 from membership.view import PeerState, View
 from reconciler.messages import Effect, Event, Share, TreeLoaded, Write
 from reconciler.paging import Page
@@ -66,6 +67,17 @@ class Member:
     @property
     def entries(self) -> list[AnyEntry]:
         return [record.entry for record in self.records]
+
+    def voters(self, first: Voters) -> Voters:
+        """What its heartbeats go by: what its ledger says, `first` where that says nothing."""
+        founded = self.ledger.get("voters", FoundedVoters)
+        if founded is None:
+            return first
+        return Voters(epoch=founded.epoch, names=founded.names, term=founded.term)
+
+    @property
+    def state(self) -> PeerState:
+        return PeerState.ALIVE if self.core is not None else self.silent
 
     @property
     def alive(self) -> Reconciler:

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import Fact, FoundedVoters, Ledger, Target, TermClaim
+from membership.ledger import Fact, Ledger, Target, TermClaim
 from membership.roster import Timing, Voters
 from membership.view import Peer, PeerState, View, unknown
 from reconciler.actions import Call, Done, Retry
@@ -82,9 +82,8 @@ class Parliament:
     `tree` is in force at the start; that of the case where it is None.
 
     `heads` is what Subversion shows each node, None where it does not answer; `stages` says whether an
-    agreed tree can be had from others; `states` overrides what is believed of a peer, and `notes` is
-    what it tells of itself. At the effect number `fall_at` of whoever leads its `fate` strikes, and
-    again after every `fall_every` more.
+    agreed tree can be had from others; `states` overrides what is believed of a peer. At the effect
+    number `fall_at` of whoever leads its `fate` strikes, and again after every `fall_every` more.
     """
 
     given: Expanded
@@ -108,7 +107,6 @@ class Parliament:
         self.fall_every: int | None = None
         self.fate = Fate.DIES
         self.states: dict[str, PeerState] = {}
-        self.notes: dict[str, dict[str, str]] = {}
         self.tree = self.tree or TreeLoaded(
             head=Head(repository=REPOSITORY, path="/", revision=REVISION, author="a", message="m"),
             digest=DIGEST,
@@ -116,6 +114,7 @@ class Parliament:
         )
         self.heads: dict[str, TreeLoaded | None] = dict.fromkeys(self.names, self.tree)
         self.stages = True
+        self.first = Voters(epoch=1, revision=REVISION, names=self.names)
         past = Fact(key="term", term=1, seq=0, at_epoch_s=0.0, value=TermClaim(node=self.names[-1]))
         ledger = self.given.ledger.merge([past])
         self.members = {
@@ -140,12 +139,8 @@ class Parliament:
 
     def view_of(self, me: str) -> View:
         """What the engine tells this node. Where it leads is known to it alone by its times."""
-        states = {
-            name: self.states.get(name, PeerState.ALIVE if member.core else member.silent)
-            for name, member in self.members.items()
-        }
+        states = {n: self.states.get(n, member.state) for n, member in self.members.items()}
         leads = self.leader == me
-        voters = {name: self.voters_of(name) for name in self.names}
         return View(
             me=me,
             term=self.term,
@@ -153,25 +148,13 @@ class Parliament:
             lead_until_s=self.lead_until_s if leads else 0.0,
             acts_from_s=self.acts_from_s if leads else 0.0,
             peers={
-                name: Peer(
-                    state=state,
-                    notes=self.notes.get(name, {}),
-                    term=self.term,
-                    voters=voters[name].rank,
-                )
+                name: Peer(state=state, term=self.term, voters=self[name].voters(self.first).rank)
                 for name, state in states.items()
             },
             engine="builtin",
-            voters=voters[me],
+            voters=self[me].voters(self.first),
             reason="" if self.leader else "no quorum",
         )
-
-    def voters_of(self, name: str) -> Voters:
-        """What the heartbeats of this node go by: what its ledger says."""
-        founded = self.members[name].ledger.get("voters", FoundedVoters)
-        if founded is None:
-            return Voters(epoch=1, revision=REVISION, names=self.names)
-        return Voters(epoch=founded.epoch, names=founded.names, term=founded.term)
 
     def push(self) -> None:
         """The engine tells everybody what it thinks."""
@@ -274,7 +257,7 @@ class Parliament:
                     member.events.append(CallReturned(txn=txn, answer=Done()))
         for member in self.living:
             self._flush(member)
-        if any(member.view.voters != self.voters_of(member.name) for member in self.living):
+        if any(m.view.voters != m.voters(self.first) for m in self.living):
             self.push()
         if sees:
             self.see()
