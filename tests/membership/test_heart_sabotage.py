@@ -12,7 +12,8 @@ import pytest
 
 from membership.election import DISK_VOTER, Election, Role
 from membership.heart import Heart
-from membership.roster import EFFECT_S
+from membership.heartbeat import Beat
+from membership.roster import EFFECT_S, Voters
 from membership.shared_disk import Contents
 from tests.membership.test_scripts import SCRIPTS, play
 
@@ -74,6 +75,24 @@ def goes_by_a_lease_of_its_own(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Election, "_length_s", lambda self: self.roster.timing.lease_s)
 
 
+def forgets_who_voted_with_the_disk(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Contents, "ahead", "")
+
+
+def ranks_voters_by_epoch(patch: pytest.MonkeyPatch) -> None:
+    for kind in (Voters, Beat):
+        patch.setattr(kind, "rank", property(lambda self: (0, self.epoch)))
+
+
+def waits_for_the_dead(patch: pytest.MonkeyPatch) -> None:
+    def outdated(self: Heart, now_s: float) -> bool:
+        del now_s
+        tracks = self._detector.tracks.values()
+        return any(t.beat is not None and t.beat.epoch > self._roster.voters.epoch for t in tracks)
+
+    patch.setattr(Heart, "_outdated", outdated)
+
+
 @pytest.mark.parametrize(
     ("wrong", "script"),
     [
@@ -83,6 +102,10 @@ def goes_by_a_lease_of_its_own(patch: pytest.MonkeyPatch) -> None:
         (leads_with_a_minority, "minority_cut_off_with_leader"),
         (takes_the_disk_whatever_is_on_it, "torn_slot_is_no_evidence"),
         (goes_by_a_lease_of_its_own, "longer_lease_is_told_to_the_leader_only"),
+        (forgets_who_voted_with_the_disk, "third_name_takes_the_place_of_the_disk"),
+        (forgets_who_voted_with_the_disk, "one_of_two_with_a_disk_is_removed"),
+        (ranks_voters_by_epoch, "two_leaders_each_make_other_voters"),
+        (waits_for_the_dead, "dead_one_knew_of_later_voters"),
     ],
 )
 def test_what_is_wrong_is_seen(

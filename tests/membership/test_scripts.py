@@ -68,10 +68,8 @@ class Stage(HeartNet):
         if view.health.disk:
             yield f"says of the disk: {view.health.disk}"
 
-    def change_voters(self, names: Sequence[str], disk: bool, told: Sequence[str]) -> None:
-        before = self.voters
-        if (tuple(names), disk) != (before.names, before.disk):
-            self.voters = Voters(epoch=before.epoch + 1, names=tuple(names), disk=disk)
+    def change_voters(self, after: Voters, told: Sequence[str]) -> None:
+        self.voters = after
         for key in told:
             self.tell(key, RosterChanged(roster=self.roster(self.seats[key].name)))
 
@@ -158,10 +156,17 @@ def unhealthy(stage: Stage, name: str) -> None:
 
 
 def voters(stage: Stage, *words: str) -> None:
-    """`a b disk told a b`: the next set of voters, and who hears of it."""
-    names, told = _split(words, "told")
-    others = [name for name in names if name != "disk"]
-    stage.change_voters(others, "disk" in names, told or list(stage.seats))
+    """`a b disk told a b`: the next voters, if they are others, and who hears of them. With `3.2` before
+    it they are those that the leader of term 3 made, with epoch 2."""
+    said, told = _split(words, "told")
+    names = tuple(name for name in said if name.isalpha() and name != "disk")
+    before, disk = stage.voters, "disk" in said
+    same = (names, disk) == (before.names, before.disk)
+    term, epoch = before.term, before.epoch if same else before.epoch + 1
+    if "." in said[0]:
+        term, epoch = (int(number) for number in said[0].split("."))
+    after = Voters(epoch=epoch, term=term, names=names, disk=disk)
+    stage.change_voters(after, told or list(stage.seats))
 
 
 def timing(stage: Stage, suspect_after: str, *words: str) -> None:
