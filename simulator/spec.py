@@ -214,7 +214,7 @@ def _host(row: _Table) -> HostSpec:
         dom0_memory=row.take("dom0_memory", _bytes, 4 << 30),
         vendor=row.take("vendor", _text, "GenuineIntel"),
         features=row.take("features", _text, "1fc9cbf5-f6f83203-2991cbf5-00000123"),
-        serial=row.take("serial", _text, f"CXM{uuid[:8].upper()}"),
+        serial=row.take("serial", _serial, f"CXM{uuid[:8].upper()}"),
     )
     row.done()
     return spec
@@ -285,7 +285,7 @@ def _bmcs(_place: str, node: object) -> tuple[BmcSpec | OutletSpec, ...]:
 
 
 def _bmc(row: _Table) -> BmcSpec | OutletSpec:
-    name, host = row.take("name", _text), row.take("host", _text)
+    name, host = row.take("name", _word), row.take("host", _text)
     spec: BmcSpec | OutletSpec
     if row.take("kind", _one_of("bmc", "outlet"), "bmc") == "bmc":
         spec = BmcSpec(name, host, row.take("feed", _one_of("own", "host"), "own"))
@@ -352,6 +352,22 @@ def _text(place: str, node: object) -> str:
     if not isinstance(node, str):
         raise SpecError(place, f"expected text, found {node!r}")
     return node
+
+
+def _word(place: str, node: object) -> str:
+    """A name that goes over wires and into settings of other programs."""
+    text = _text(place, node)
+    if not re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9_.]*", text):
+        raise SpecError(place, f"expected letters, digits and -_. only, found {text!r}")
+    return text
+
+
+def _serial(place: str, node: object) -> str:
+    """An inventory (IPMI FRU) holds short ASCII texts, and none of one letter."""
+    text = _text(place, node)
+    if not re.fullmatch(r"([ -~]{2,32})?", text):
+        raise SpecError(place, f"expected 2 to 32 ASCII characters or none, found {text!r}")
+    return text
 
 
 def _flag(place: str, node: object) -> bool:

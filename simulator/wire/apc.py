@@ -79,9 +79,10 @@ class Pdu:
         self._folder.mkdir(parents=True)
         address, port = self._where
         (self._folder / "snmpd.conf").write_text(
-            f"[snmp] persistentDir {self._folder}\n"
+            # Relative to its folder: it splits a path at spaces.
+            "[snmp] persistentDir .\n"
             f"agentaddress udp:{address}:{port}\nrwcommunity {self._community} default\n"
-            f"sysObjectID {_SWITCHED_RACK_PDU}\npass_persist {_OUTLETS} {self._folder}/outlets\n",
+            f"sysObjectID {_SWITCHED_RACK_PDU}\npass_persist {_OUTLETS} ./outlets\n",
             encoding="utf-8",
         )
         program = Path(__file__).with_name("outlets.py")

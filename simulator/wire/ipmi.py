@@ -111,7 +111,7 @@ class Controller:
 
 def _fru(serial: str) -> bytes:
     """The inventory of a server: a product area with its serial number (IPMI FRU, version 1)."""
-    fields = ("cxm", "simulated server", "", "1", serial, "", "")
+    fields = ("cxm", "simulated server", "", "1.0", serial, "", "")
     texts = b"".join(bytes([0xC0 | len(text)]) + text.encode("ascii") for text in fields)
     area = bytes([1, 0, 25]) + texts + b"\xc1"
     area += bytes(-(len(area) + 1) % 8)

@@ -222,6 +222,7 @@ async def test_an_agent_that_is_killed_does_not_call_the_command_back(world: Wor
         ("{name: c, host: xen4}", r"bmcs\[0\]\.host: no such name 'xen4'"),
         ("{name: c, host: xen1, feed: hots}", r"bmcs\[0\]\.feed: expected one of own, host"),
         ("{name: c, host: xen1, kind: pdu}", r"bmcs\[0\]\.kind: expected one of bmc, outlet"),
+        ("{name: c 1, host: xen1}", r"bmcs\[0\]\.name: expected letters, digits"),
         ("{name: c, host: xen1, outlet: 1}", r"bmcs\[0\]: unknown key 'outlet'"),
         ("{name: c, host: xen1, kind: outlet, pdu: a}", r"bmcs\[0\]: 'outlet' is missing"),
     ],
@@ -229,6 +230,14 @@ async def test_an_agent_that_is_killed_does_not_call_the_command_back(world: Wor
 def test_a_bad_device_is_told_where_and_why(wrong: str, complaint: str) -> None:
     with pytest.raises(SpecError, match=complaint):
         load_spec(f"{POOL}bmcs: [{wrong}]\n")
+
+
+def test_a_serial_number_fits_into_an_inventory() -> None:
+    told = POOL.replace("cpus: 8}", 'cpus: 8, serial: ""}')
+    assert [host.serial for host in load_spec(told).hosts] == ["CXM19E17C1A", "CXM3235B6A9", ""]
+    for wrong in ("X", "numéro", "9" * 33):
+        with pytest.raises(SpecError, match=r"hosts\[2\]\.serial: expected 2 to 32 ASCII"):
+            load_spec(told.replace('""', f'"{wrong}"'))
 
 
 def test_an_outlet_feeds_one_host() -> None:

@@ -24,7 +24,7 @@ SOON = {"power_timeout": "2", "shell_timeout": "1", "login_timeout": "1"}
 async def running(tmp_path: Path) -> AsyncIterator[Simulation]:
     spec = tmp_path / "pool.yaml"
     spec.write_text(POOL + DEVICES)
-    async with simulation(spec, tmp_path / "d", 0, 20.0, bmcs=True) as running:
+    async with simulation(spec, tmp_path / "a folder", 0, 20.0, bmcs=True) as running:
         yield running
 
 

@@ -27,7 +27,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Simulation]:
     spec.write_text(
         POOL + "bmcs: [{name: xen1-bmc, host: xen1, feed: host}, {name: two, host: xen2}]\n"
     )
-    async with simulation(spec, tmp_path / "d", 0, 20.0, bmcs=True) as running:
+    async with simulation(spec, tmp_path / "a folder", 0, 20.0, bmcs=True) as running:
         yield running
 
 
