@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from msgspec.structs import replace
+
 from reconciler.observed import PowerState
 from schema.model import Frozen
 
@@ -164,6 +166,9 @@ class Unsure(Frozen, tag_field="outcome", tag="unsure", frozen=True, kw_only=Tru
     message: str = ""
 
 
+NOT_SHARED = "NotShared"
+"""Reason of a `Retry`: too few voters know of the call, so it was not made."""
+
 Outcome = Done | Retry | Stalled
 Answer = Done | Retry | Stalled | Unsure
 """What a call said when it returned. It proves nothing: the outcome is judged from an observation."""
@@ -208,8 +213,8 @@ class Precondition(Frozen, frozen=True, kw_only=True):
 class Waits(Frozen, frozen=True, kw_only=True):
     """Why an action is not carried out yet, though nothing refuses it.
 
-    `on` is a limit (`limits.migrations`), `driftGrace`, `window`, an object (`vm/db1`) or `in-flight`;
-    `until_s` is monotonic where an end is known.
+    `on` is a limit (`limits.migrations`), `driftGrace`, `window`, an object (`vm/db1`), `in-flight` or
+    `sharing`; `until_s` is monotonic where an end is known.
     """
 
     on: str
@@ -287,6 +292,15 @@ class Plan(Frozen, frozen=True, kw_only=True):
     @property
     def ready(self) -> tuple[Action, ...]:
         return tuple(a for a in self.actions if a.waits is None and a.call is not None)
+
+    def kept_waiting(self, waits: Waits) -> Plan:
+        """This plan with nothing ready: what was, waits for the same."""
+        return replace(
+            self,
+            actions=tuple(
+                a if a.waits is not None else replace(a, waits=waits) for a in self.actions
+            ),
+        )
 
 
 UP = (PowerState.RUNNING, PowerState.PAUSED)

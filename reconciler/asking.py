@@ -87,7 +87,13 @@ def _apply(ask: AskApply, facts: Facts) -> Decision:
     candidate = facts.revisions.candidate
     target = facts.revisions.target
     waiting = facts.revisions.state is HeadState.GATED
-    if waiting and candidate is not None and candidate.head.revision == ask.revision:
+    ready = waiting and candidate is not None and candidate.head.revision == ask.revision
+    if ready and not facts.decides:
+        return refused("NotActing", _not_acting(facts))
+    agreed = facts.ledger.target
+    if ready and agreed is not None and facts.revisions.outdated(agreed):
+        return _goes_back(agreed.revision, ask.revision)
+    if ready and candidate is not None:
         approval = Approval(revision=ask.revision, digest=candidate.digest, by=ask.by)
         message = f"r{ask.revision} approved by {ask.by}"
         entry = Excepted(object="cluster", message=message, fact=approval)
@@ -104,11 +110,21 @@ def _apply(ask: AskApply, facts: Facts) -> Decision:
             entries=tuple(_impatient(facts, ask.by)),
         )
     if ask.revision < in_force:
-        return refused(
-            "WouldGoBack",
-            f"r{in_force} is in force; going back to r{ask.revision} is a commit of its content",
-        )
+        return _goes_back(in_force, ask.revision)
     return refused("NotTheHead", f"r{ask.revision} is not the head that waits for approval")
+
+
+def _goes_back(in_force: int, asked: int) -> Decision:
+    message = f"r{in_force} is in force; going back to r{asked} is a commit of its content"
+    return refused("WouldGoBack", message)
+
+
+def _not_acting(facts: Facts) -> str:
+    view = facts.view
+    if view.leader != facts.me:
+        return f"{facts.me} does not lead; {view.leader or 'nobody'} does"
+    why = facts.hindrance or f"it takes over, stage {facts.stage.value}"
+    return f"{facts.me} leads and may not decide yet: {why}; ask again shortly"
 
 
 def _impatient(facts: Facts, by: str) -> Iterator[Retried]:

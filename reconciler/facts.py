@@ -24,7 +24,8 @@ class Facts:
     """All that a reconciler knows at one moment.
 
     `plan` is that of the revision in force when it was made, `planned`; `proposed` is that of a head
-    that waits for approval.
+    that waits for approval. `hindrance` says what keeps this node, where it leads, from acting;
+    `decides`: it says which revision is in force.
     """
 
     me: str
@@ -45,6 +46,8 @@ class Facts:
     answered_s: float | None
     failures: int
     stage: Stage = Stage.IDLE
+    hindrance: str = ""
+    decides: bool = True
 
     @property
     def desired(self) -> Desired | None:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from membership.clock import Now
-from membership.ledger import Fact, FactValue, Intent, Ledger
+from membership.ledger import Fact, FactValue, Intent, Ledger, SealedSession
 from reconciler.actions import Action, Answer, CleanShutdown, DisableNode, Verb
 from reconciler.journal import LEADER_LOST, InFlight, JournalState
-from reconciler.records import Answered, AnyEntry, Foretold, Intended
+from reconciler.records import Answered, AnyEntry, Foretold, Intended, Succeeded
 
 RECENT_S = 60.0
 """An answered call that we learn of later than that is history: the pool shows what came of it."""
@@ -47,13 +47,27 @@ def still_told(flight: InFlight, ledger: Ledger) -> int | None:
 
 def taken_in(facts: Iterable[Fact], journal: JournalState, me: str, now: Now) -> Iterator[AnyEntry]:
     """The entries by which our journal follows what other nodes told of their calls."""
-    for fact in facts:
-        intent = fact.value
-        if isinstance(intent, Intent) and intent.node != me:
-            yield from _taken(fact, intent, journal, now.epoch_s - fact.at_epoch_s)
+    others = [fact for fact in facts if _of_another(fact, me)]
+    succeeded = journal.succeeded
+    last = max(others, key=lambda fact: fact.term, default=None)
+    if last is not None and last.term > succeeded:
+        assert isinstance(last.value, Intent | SealedSession)
+        succeeded = last.term
+        yield Succeeded(node=last.value.node, term=succeeded)
+    for fact in others:
+        if isinstance(fact.value, Intent):
+            age_s = now.epoch_s - fact.at_epoch_s
+            yield from _taken(fact, fact.value, journal, age_s, succeeded)
 
 
-def _taken(fact: Fact, intent: Intent, journal: JournalState, age_s: float) -> Iterator[AnyEntry]:
+def _of_another(fact: Fact, me: str) -> bool:
+    """Whether another node says by it that it has taken over: its session is open, or used already."""
+    return isinstance(fact.value, Intent | SealedSession) and fact.value.node != me
+
+
+def _taken(
+    fact: Fact, intent: Intent, journal: JournalState, age_s: float, succeeded: int
+) -> Iterator[AnyEntry]:
     try:
         action = _ACTION.decode(intent.action)
         answer = _ANSWER.decode(intent.answer) if intent.answer else None
@@ -72,17 +86,13 @@ def _taken(fact: Fact, intent: Intent, journal: JournalState, age_s: float) -> I
     yield Foretold(txn=intent.txn, subject=intent.subject)
     if answer is not None and age_s > RECENT_S and not _owes(action):
         return
-    yield Intended(txn=intent.txn, action=action, subject=intent.subject, by=intent.node)
-    if answer is None and _leads_no_more(intent.node, fact.term, journal):
+    yield Intended(
+        txn=intent.txn, action=action, subject=intent.subject, by=intent.node, term=fact.term
+    )
+    if answer is None and fact.term < succeeded:
         answer = LEADER_LOST
     if answer is not None:
         yield Answered(txn=intent.txn, answer=answer)
-
-
-def _leads_no_more(node: str, term: int, journal: JournalState) -> bool:
-    """Whether a call of this node in this term has lost its caller, as far as we know who leads."""
-    leader, led = journal.leader
-    return leader != node and term <= led
 
 
 def _superseded(intent: Intent, journal: JournalState) -> Iterator[AnyEntry]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.actions import (
+    NOT_SHARED,
     AddTag,
     AnyNodeCall,
     AnyVmCall,
@@ -240,6 +241,8 @@ def _judged(
             # Not the VM's fault: another node is tried, as long as there is one.
             outcome = Retry(reason=outcome.reason, message=outcome.message)
             failures = max(1, failures - 1)
+        if isinstance(outcome, Retry) and outcome.reason == NOT_SHARED:
+            failures = max(1, failures - 1)  # It was not made: nothing is wrong with it.
     if isinstance(outcome, Retry):
         wait_s = max(outcome.after_s, backoff_s(policy, failures))
         if outcome.reason in CALLER_LOST:

@@ -53,6 +53,7 @@ from reconciler.records import (
     Sighting,
     SourceBack,
     SourceLost,
+    Succeeded,
     Targeted,
     TookOver,
 )
@@ -66,7 +67,7 @@ class InFlight:
     """A call that was begun and is not settled.
 
     `answered_s` is when it returned or was given up; None while it runs. `by` is the leader that made
-    it, "" for ourselves.
+    it, "" for ourselves, and `term` that in which that leader began it.
     """
 
     txn: str
@@ -76,6 +77,7 @@ class InFlight:
     answered_s: float | None = None
     answer: Answer | None = None
     by: str = ""
+    term: int = 0
 
     @property
     def call(self) -> Call:
@@ -143,6 +145,8 @@ class JournalState:
     in_sync: bool = False
     taken: dict[str, str] = field(default_factory=dict)
     leader: tuple[str | None, int] = (None, 0)
+    succeeded: int = 0
+    """The highest term in which somebody is known to have taken over."""
     paged: dict[str, Paged] = field(default_factory=dict)
 
     def apply(self, record: Record) -> None:
@@ -176,16 +180,17 @@ CALLER_LOST = frozenset({RESTARTED.reason, LEADER_LOST.reason, "LeaseOver", "Ses
 
 
 def _started(state: JournalState, entry: DaemonStarted, at_s: float) -> None:
-    """Whatever had not answered has lost its caller: only an observation from now on can settle it."""
+    """Whatever of ours had not answered has lost its caller: only an observation from now on can settle
+    it. A leader that we follow goes on."""
     del entry
     for txn, flight in state.in_flight.items():
-        if flight.sure:
+        if flight.sure or flight.by:
             continue
         state.in_flight[txn] = replace(flight, answered_s=at_s, answer=RESTARTED)
 
 
 def _intended(state: JournalState, entry: Intended, at_s: float) -> None:
-    flight = InFlight(entry.txn, entry.action, entry.subject, at_s, by=entry.by)
+    flight = InFlight(entry.txn, entry.action, entry.subject, at_s, by=entry.by, term=entry.term)
     state.in_flight[entry.txn] = flight
     action, call = flight.action, flight.call
     if flight.implies_stop:
@@ -312,20 +317,15 @@ def _foretold(state: JournalState, entry: Foretold, at_s: float) -> None:
 
 
 def _leader_changed(state: JournalState, entry: LeaderChanged, at_s: float) -> None:
-    again = state.leader[0] == entry.leader
+    del at_s
     state.leader = (entry.leader, entry.term)
-    _orphan(state, at_s, heir=None if again else entry.leader)
 
 
-def _took_over(state: JournalState, entry: TookOver, at_s: float) -> None:
-    del entry
-    _orphan(state, at_s, heir=None)
-
-
-def _orphan(state: JournalState, at_s: float, *, heir: str | None) -> None:
-    """Calls of leaders other than `heir` that were not answered have lost their caller."""
+def _took_over(state: JournalState, entry: TookOver | Succeeded, at_s: float) -> None:
+    """Calls of earlier terms that were not answered have lost their caller."""
+    state.succeeded = max(state.succeeded, entry.term)
     for txn, flight in state.in_flight.items():
-        if flight.by and flight.by != heir and flight.answered_s is None:
+        if flight.by and flight.term < entry.term and flight.answered_s is None:
             state.in_flight[txn] = replace(flight, answered_s=at_s, answer=LEADER_LOST)
 
 
@@ -358,6 +358,7 @@ _STEPS: dict[type[Entry], Callable[[JournalState, Any, float], None]] = {
     Foretold: _foretold,
     LeaderChanged: _leader_changed,
     TookOver: _took_over,
+    Succeeded: _took_over,
     Paged: _paged,
     PageEnded: _page_ended,
 }

@@ -16,6 +16,8 @@ from membership.roster import Roster
 from membership.view import PeerState, View
 from reconciler.journal import JournalState
 from reconciler.messages import (
+    Announce,
+    Announced,
     CloseSession,
     Effect,
     Gathered,
@@ -25,14 +27,15 @@ from reconciler.messages import (
     Refresh,
     SessionEnded,
     SessionOpened,
-    SessionRevoked,
     TermClaimed,
     TreeLoaded,
 )
 from reconciler.mustering import Peering, change, found, muster, staged
 from reconciler.observed import Observed
+from reconciler.patience import Patience
 from reconciler.records import AnyEntry, LeaderChanged, TookOver
-from reconciler.takeover import Stage, Takeover
+from reconciler.sharing import LEDGER, lacking, level, silent
+from reconciler.takeover import Stage, Takeover, TakeoverEvent
 from schema.model import Desired, Mode
 
 PROBE_EVERY_S = 3.0
@@ -41,15 +44,17 @@ REFRESH_EVERY_S = 1.0
 PROBED_FOR_S = 10.0
 """So long an answer of a silent peer's server is evidence that the server is well."""
 
-TakeoverEvent = Gathered | TermClaimed | SessionRevoked | SessionOpened
+GATHER_FOR_S = 15.0
+"""So long the ledger of a voter that is alive is asked for, before its silence is taken for an answer."""
 
 
 @dataclass(slots=True)
 class Moves:
-    """What a step of leading wants: entries for the journal, facts for the ledger, then effects."""
+    """What a step of leading wants: entries for the journal, facts for the ledger with the term that they
+    are said in, then effects."""
 
     entries: list[AnyEntry] = field(default_factory=list)
-    facts: list[tuple[str, FactValue]] = field(default_factory=list)
+    facts: list[tuple[str, FactValue, int]] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     hold: str = ""
     """Why everything is to be held; "" where nothing asks for that."""
@@ -76,6 +81,10 @@ class Leading:
 
     def __init__(self, me: str, peering: Peering, view: View) -> None:
         self.takeover = Takeover(me, peering.mark)
+        self.patience = Patience()
+        self.untold = (
+            ""  # Why the last call was not made: too few voters knew of it. Until they do.
+        )
         self._me = me
         self._peering = peering
         self._pushed = view
@@ -87,6 +96,9 @@ class Leading:
         self._acts_s: float | None = None
         self._refreshed_s = float("-inf")
         self._hands_off = False
+        self._elected = 0
+        self._elected_s = 0.0
+        self._known = 0
 
     # --- what others ask ------------------------------------------------------------------------
 
@@ -130,7 +142,7 @@ class Leading:
     @property
     def deadline_s(self) -> float | None:
         """When time alone brings leading forward."""
-        moments = [self.takeover.deadline_s, self._acts_s]
+        moments = [self.takeover.deadline_s, self._acts_s, self.patience.deadline_s]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def floor(self, ledger: Ledger, observed: Observed | None) -> int:
@@ -139,9 +151,10 @@ class Leading:
         return max(ledger.term, pool, self.takeover.beaten_by)
 
     def stands(self) -> bool:
-        """Whether this node may be chosen: not while the term it leads in is another's."""
+        """Whether this node may be chosen: not while the term it leads in is another's, nor just after it
+        led in vain."""
         lost = self.takeover.stage is Stage.LOST and self.takeover.term == self._pushed.term
-        return not lost
+        return not (lost or self.patience.aside)
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -154,27 +167,71 @@ class Leading:
     def probed(self, event: Probed) -> None:
         self._probes[event.name] = event
 
+    @property
+    def hindrance(self) -> str:
+        """What keeps this node, where it leads, from acting; "" where nothing is known to."""
+        return self.untold or self.takeover.message
+
     def session_ended(self, event: SessionEnded) -> None:
         del event
         self.takeover.session_ended()
 
     def answered(self, event: TakeoverEvent, ground: Ground, now: Now) -> Moves:
-        """What came of an effect of taking over. Facts of it are shared before the next effect."""
+        """What came of an effect of taking over. Facts of it are shared before the next effect, in the
+        term that it was for: what comes late is never said in the name of a successor's."""
         moves = Moves()
-        if not self.takeover.answered(event, now):
+        match event:
+            case Gathered(names=names):
+                event = replace(event, message=self._unread(names, ground, now))
+            case Announced(names=names):
+                lack = lacking(self._pushed, names)
+                event = replace(event, message=f"facts are shared with {lack}" if lack else "")
+        if not self._in_term(event.term, now) or not self.takeover.answered(event, now):
+            if isinstance(event, SessionOpened) and event.sealed:
+                moves.effects.append(CloseSession())
             return moves
         match event:
-            case TermClaimed(result="won", before=before):
-                if before and ground.ledger.get("term", TermClaim) is None:
-                    moves.hold = (
-                        f"the pool knows term {before}, but no ledger here knows of any: what was"
-                        " decided before is lost, or another installation manages this pool"
-                    )
-                moves.facts.append(("term", TermClaim(node=self._me)))
+            case Gathered():
+                self._known = _term_of(ground.ledger)
+                moves.hold = self._gap(ground.observed.pool.term if ground.observed else 0)
+            case TermClaimed(before=before):
+                moves.hold = self._gap(before)
             case SessionOpened(sealed=sealed):
                 self._session = True
-                moves.facts.append(("session", SealedSession(node=self._me, sealed=sealed)))
+                session = SealedSession(node=self._me, sealed=sealed)
+                moves.facts.append(("session", session, event.term))
         return moves
+
+    def _in_term(self, term: int, now: Now) -> bool:
+        """Whether this node leads, and in this term: by then another may."""
+        return self._pushed.leads(now.mono_s) and self._pushed.term == term
+
+    def _unread(self, names: tuple[str, ...], ground: Ground, now: Now) -> str:
+        """What keeps us from going on with the ledgers of these peers; "" where nothing does."""
+        lack = lacking(self._pushed, names)
+        if lack:
+            return f"the ledgers could be read of {lack}"
+        missing = silent(self._pushed, names)
+        if missing and now.mono_s - self.patience.since_s < GATHER_FOR_S:
+            return f"the ledger of {', '.join(missing)} could not be read yet"
+        if not _seen_since(self._elected_s, ground.observed):
+            return "the pool was not observed since this node was elected"
+        return ""
+
+    def _gap(self, pool: int) -> str:
+        """Why everything is to be held where the pool knows this term: "" if our ledger does too.
+
+        Seen in the pool before our own term is announced: once announced, a ledger would seem to know
+        all that went before. Whatever is claimed after our election by a leader of an earlier term
+        never leads to an act: its lease is over.
+        """
+        if pool <= self._known:
+            return ""
+        known = f"of none above {self._known}" if self._known else "of any"
+        return (
+            f"the pool knows term {pool}, but no ledger here knows {known}: what was decided in it"
+            " is lost or cannot be read, or another installation manages this pool"
+        )
 
     def step(self, ground: Ground, now: Now) -> Moves:
         """Bring everything forward that can be by now."""
@@ -182,6 +239,8 @@ class Leading:
         if self._peering.alone:
             return moves
         self._note_leader(ground, now, moves)
+        if not lacking(self._pushed, level(self._pushed, ground.ledger)):
+            self.untold = ""
         self._muster(ground, now, moves)
         self._take_over(ground, now, moves)
         self._probe(ground, now, moves)
@@ -203,6 +262,8 @@ class Leading:
         takeover, desired = self.takeover, ground.desired
         self._hands_off = desired is not None and desired.cluster.mode is Mode.OBSERVE
         wanted = desired is not None and not self._hands_off
+        if self._pushed.leads(now.mono_s) and self._pushed.term != self._elected:
+            self._elected, self._elected_s = self._pushed.term, now.mono_s
         takeover.follow(self._pushed, now, wanted=wanted)
         if ground.observed is not None and ground.observed.pool.term > takeover.term:
             takeover.superseded(ground.observed.pool.term)
@@ -214,7 +275,13 @@ class Leading:
             moves.entries.append(TookOver(term=takeover.term))
         elif takeover.stage is Stage.WAIT and self._pushed.may_act(now.mono_s):
             moves.effects += self._look_again(now)
-        moves.effects += takeover.due(ground.ledger, now)
+        if takeover.stage is Stage.GATHER and not _seen_since(self._elected_s, ground.observed):
+            moves.effects += self._look_again(now)
+        due = takeover.due(ground.ledger, now)
+        if any(isinstance(effect, Announce) for effect in due):
+            moves.facts.append(("term", TermClaim(node=self._me), takeover.term))
+        moves.effects += due
+        self.patience.follow(takeover, self.untold, self._pushed, now)
 
     def _look_again(self, now: Now) -> list[Effect]:
         """Nothing but a newer observation is waited for: ask for one."""
@@ -244,7 +311,7 @@ class Leading:
         elif self.decides(now):
             after = change(desired, self._me, self._pushed, founded, tree.head.revision)
         if after is not None:
-            moves.facts.append(("voters", after))
+            moves.facts.append(("voters", after, max(self._pushed.term, ground.ledger.term)))
         roster = muster(desired, self._me, self._peering, after or founded, name)
         if roster != self._roster:
             self._roster = roster
@@ -259,10 +326,20 @@ class Leading:
 
     def notes(self, ground: Ground) -> dict[str, str]:
         """What the heartbeats tell others of this node."""
-        notes = {"ledger": ground.ledger.digest}
+        notes = {LEDGER: ground.ledger.digest}
         if ground.tree is not None:
             notes["staged"] = staged(ground.tree.head.revision, ground.tree.digest)
         return notes
+
+
+def _term_of(ledger: Ledger) -> int:
+    """The last term whose leader this ledger has heard; 0 for none."""
+    fact = ledger.facts.get("term")
+    return fact.term if fact is not None and isinstance(fact.value, TermClaim) else 0
+
+
+def _seen_since(moment_s: float, observed: Observed | None) -> bool:
+    return observed is not None and observed.as_of_s > moment_s
 
 
 def _silent(view: View, ground: Ground) -> Mapping[str, str]:

@@ -114,6 +114,14 @@ class Gathered(Frozen, frozen=True, kw_only=True):
     message: str = ""
 
 
+class Announced(Frozen, frozen=True, kw_only=True):
+    """The peers `names` have made durable whatever was shared before."""
+
+    term: int
+    names: tuple[str, ...] = ()
+    message: str = ""
+
+
 class TermClaimed(Frozen, frozen=True, kw_only=True):
     """What the pool says of our claim: `won`, `lost` (to `holder`, or to the term `highest`), `unsure`.
 
@@ -174,6 +182,7 @@ class Tick(Frozen, frozen=True, kw_only=True):
 
 Event = (
     Gathered
+    | Announced
     | TermClaimed
     | SessionRevoked
     | SessionOpened
@@ -313,11 +322,17 @@ class Share(Frozen, frozen=True, kw_only=True):
 
 
 class Perform(Frozen, frozen=True, kw_only=True):
-    """Make this call, tag its task with `txn`, give up after `timeout_s`, come back with the answer."""
+    """Make this call, tag its task with `txn`, give up after `timeout_s`, come back with the answer.
+
+    It is not made, and answered by `NotShared`, where fewer than `least` of the peers `among` have made
+    durable whatever was shared before.
+    """
 
     txn: str
     call: Call
     timeout_s: float
+    among: tuple[str, ...] = ()
+    least: int = 0
 
 
 class Look(Frozen, frozen=True, kw_only=True):
@@ -351,6 +366,13 @@ class Gather(Frozen, frozen=True, kw_only=True):
 
     term: int
     within_s: float
+
+
+class Announce(Frozen, frozen=True, kw_only=True):
+    """Wait until what was shared before is durable at every peer that can be reached, and come back
+    with `Announced`."""
+
+    term: int
 
 
 class ClaimTerm(Frozen, frozen=True, kw_only=True):
@@ -424,6 +446,7 @@ Effect = (
     | Keep
     | Refresh
     | Gather
+    | Announce
     | ClaimTerm
     | RevokeSession
     | OpenSession

@@ -52,7 +52,7 @@ def wanted(page: Page, least: str) -> bool:
 class Situation(Frozen, frozen=True, kw_only=True):
     """What alarms are judged by. `leaderless_s`: for how long nobody has led, None where somebody does;
     `stalled` are the rows that only a human brings forward, None before there is a plan;
-    `source_lost` says why, "" where not."""
+    `source_lost` says why, "" where not, and `cannot_act` why this node leads in vain."""
 
     view: View
     ledger: Ledger
@@ -60,6 +60,7 @@ class Situation(Frozen, frozen=True, kw_only=True):
     leaderless_s: float | None
     stalled: tuple[Blocked, ...] | None = ()
     source_lost: str = ""
+    cannot_act: str = ""
 
 
 def alarms(situation: Situation, now: Now) -> dict[str, Page]:
@@ -121,6 +122,14 @@ def _leadership(situation: Situation) -> Iterator[Page]:
             "cxm is held: nobody leads",
             view.reason or "No node has the agreement of enough others to act.",
             "Nothing is begun until enough peers hear each other again. Look at cxm members.",
+        )
+    if situation.cannot_act:
+        yield _page(
+            "cannot-act",
+            Severity.CRITICAL,
+            f"{view.me} leads and cannot act: {situation.cannot_act}",
+            "Nothing is begun. Where another node is alive it is let to try.",
+            f"Look at cxm members, and at what {view.me} reaches: the pool, and its peers.",
         )
     if view.health.mute:
         yield _page(

@@ -98,8 +98,10 @@ class Journal(Protocol):
 class Peers(Protocol):
     """The daemons of the other peers, and the heartbeats beside this one."""
 
-    async def share(self, facts: Sequence[Fact]) -> None:
-        """Returns when every peer that can be reached has made these facts durable."""
+    async def share(self, facts: Sequence[Fact]) -> tuple[str, ...]:
+        """Returns when every peer that can be reached has made these facts durable: those that have, and
+        with them whatever was shared before."""
+        ...
 
     async def gather(self, within_s: float) -> tuple[str, ...]:
         """Have what the other ledgers know merged into ours; the peers that answered."""

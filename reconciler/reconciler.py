@@ -16,7 +16,7 @@ from membership.clock import Now
 from membership.ledger import Approval, Fact, FactValue, Hold, Ledger
 from membership.roster import Candidacy
 from membership.view import View
-from reconciler.actions import Action, Answer, Plan, PoolMigrate
+from reconciler.actions import NOT_SHARED, Action, Answer, Plan, PoolMigrate, Retry, Waits
 from reconciler.adoption import adopt
 from reconciler.asking import decide
 from reconciler.diff import diff
@@ -27,6 +27,7 @@ from reconciler.inflight import found_open, settle, timeout_s
 from reconciler.journal import InFlight, JournalState
 from reconciler.leading import Ground, Leading, Moves
 from reconciler.messages import (
+    Announced,
     Ask,
     CallReturned,
     Effect,
@@ -81,6 +82,7 @@ from reconciler.records import (
 )
 from reconciler.report import report
 from reconciler.revisions import NOTHING, HeadState, Revisions, Verdict, trusted
+from reconciler.sharing import least, others
 from reconciler.sightings import excuses, sight
 from reconciler.status import Status
 from reconciler.verdicts import lost_source, stalled
@@ -180,7 +182,7 @@ class Reconciler:
                 self._ledger = self._ledger.merge(facts)
                 self._take_in(facts, now)
                 self._wake(now)
-            case Gathered() | TermClaimed() | SessionRevoked() | SessionOpened():
+            case Gathered() | Announced() | TermClaimed() | SessionRevoked() | SessionOpened():
                 self._carry(self._leading.answered(event, self._ground(), now), now)
             case SessionEnded():
                 self._leading.session_ended(event)
@@ -196,7 +198,7 @@ class Reconciler:
 
     def ask(self, ask: Ask, now: Now) -> tuple[Reply, list[Effect]]:
         """Take in a request of a person."""
-        decision = decide(ask, self._facts(), now)
+        decision = decide(ask, self._facts(now), now)
         for entry in decision.entries:
             self._write(now, entry)
         for key, value in decision.facts:
@@ -225,11 +227,11 @@ class Reconciler:
         return min((moment for moment in moments if moment is not None), default=None)
 
     def status(self, now: Now) -> Status:
-        return report(self._facts(), now)
+        return report(self._facts(now), now)
 
     def why(self, obj: str, now: Now) -> Why:
         """What is known about one object: its rows, its past, and what placement says of it."""
-        return explain(obj, self._facts(), now)
+        return explain(obj, self._facts(now), now)
 
     def candidacy(self) -> Candidacy:
         """That this node may be chosen to lead, as of now; and what its peers are told of it."""
@@ -264,8 +266,8 @@ class Reconciler:
         if moves.hold:
             # Before the term that it is about: whoever knows that one asks for no hold any more.
             self._hold(moves.hold, now)
-        for key, value in moves.facts:
-            self._share(now, key, value)
+        for key, value, term in moves.facts:
+            self._share(now, key, value, term=term)
         self._effects += moves.effects
         if moves.entries or moves.facts:
             self._wake(now)
@@ -317,6 +319,8 @@ class Reconciler:
         if txn not in self._journal.in_flight:
             return
         self._write(now, Answered(txn=txn, answer=answer))
+        if isinstance(answer, Retry) and answer.reason == NOT_SHARED:
+            self._leading.untold = answer.message or answer.reason
         self._tell_answer(self._journal.in_flight[txn], now)
 
     def _tell_answer(self, flight: InFlight, now: Now) -> None:
@@ -332,12 +336,13 @@ class Reconciler:
 
     def _alarm(self, now: Now) -> None:
         """Tell people what began and what is over; of what the leader tells only take note."""
-        facts = self._facts()
+        facts = self._facts(now)
         situation = Situation(
             view=self._view,
             ledger=self._ledger,
             desired=facts.desired,
             leaderless_s=self._leading.leaderless_s(now),
+            cannot_act=self._leading.patience.cannot,
             stalled=tuple(stalled(facts)) if self._planned_for is not None else None,
             source_lost=lost_source(facts, now),
         )
@@ -430,7 +435,7 @@ class Reconciler:
         if before is None or desired is None or not self._journal.backoff:
             return
         by = f"r{self._in_force()}"
-        for name, subject in self._facts().subjects.items():
+        for name, subject in self._facts(now).subjects.items():
             if subject in self._journal.backoff and _wish(before, name) != _wish(desired, name):
                 self._write(now, Retried(object=name, subject=subject, by=by))
 
@@ -485,6 +490,9 @@ class Reconciler:
             return
         self._drift = diff(desired, observed, self._ledger, self._journal, now)
         self._plan = self._planned(self._drift, desired, observed, now)
+        if self._leading.untold:
+            waits = Waits(on="sharing", message=self._leading.untold)
+            self._plan = self._plan.kept_waiting(waits)
         self._planned_for = self._in_force()
         if self._leading.may_act(now) and self._ground().follows:
             self._emit(desired, now)
@@ -528,7 +536,15 @@ class Reconciler:
                 begun = told(self._me, self._journal.in_flight[txn])
                 self._share(now, *begun, term=self._view.term)
             limit_s = timeout_s(call, self._migration_s(desired, action))
-            self._effects.append(Perform(txn=txn, call=call, timeout_s=limit_s))
+            self._effects.append(
+                Perform(
+                    txn=txn,
+                    call=call,
+                    timeout_s=limit_s,
+                    among=others(self._view),
+                    least=least(self._view),
+                )
+            )
 
     def _migration_s(self, desired: Desired, action: Action) -> float | None:
         if not isinstance(action.call, PoolMigrate):
@@ -604,7 +620,7 @@ class Reconciler:
         effects, self._effects = self._effects, []
         return effects
 
-    def _facts(self) -> Facts:
+    def _facts(self, now: Now) -> Facts:
         return Facts(
             me=self._me,
             version=self._version,
@@ -624,6 +640,8 @@ class Reconciler:
             answered_s=self._answered_s,
             failures=self._failures,
             stage=self._leading.takeover.stage,
+            hindrance=self._leading.hindrance,
+            decides=self._leading.decides(now),
         )
 
 

@@ -65,6 +65,8 @@ class Intended(Entry, tag="intended", frozen=True, kw_only=True):
     """uuid of the VM or host that the call acts on."""
     by: str = ""
     """The leader whose call this is; "" for our own."""
+    term: int = 0
+    """In which that leader began it."""
 
 
 class Answered(Entry, tag="answered", frozen=True, kw_only=True):
@@ -194,8 +196,8 @@ class Foretold(Entry, tag="foretold", frozen=True, kw_only=True):
 
 
 class LeaderChanged(Entry, tag="leader", frozen=True, kw_only=True):
-    """Another node leads, or the same one in another term; `leader` None: nobody. Calls of a leader
-    that was are answered by nobody any more."""
+    """Another node leads, or the same one in another term; `leader` None: nobody. Calls of the one that
+    was may still come to the pool: nobody has ended its session yet."""
 
     leader: str | None
     term: int
@@ -205,6 +207,14 @@ class LeaderChanged(Entry, tag="leader", frozen=True, kw_only=True):
 class TookOver(Entry, tag="took-over", frozen=True, kw_only=True):
     """From here on this node acts. Whatever its predecessors had begun has ended, or shows in the pool."""
 
+    term: int
+
+
+class Succeeded(Entry, tag="succeeded", frozen=True, kw_only=True):
+    """`node` has taken over in `term`, as its facts show: the session of every earlier leader is ended,
+    and their calls are answered by nobody any more."""
+
+    node: str
     term: int
 
 
@@ -246,6 +256,7 @@ AnyEntry = (
     | Foretold
     | LeaderChanged
     | TookOver
+    | Succeeded
     | Paged
     | PageEnded
 )

@@ -51,7 +51,7 @@ def report(facts: Facts, now: Now) -> Status:
         message=message,
         leader=facts.view.leader,
         term=facts.view.term,
-        leadership=leadership(facts.view, facts.stage, now),
+        leadership=leadership(facts.view, facts.stage, now, facts.hindrance),
         peers=peers(facts.view),
         armed=armed(facts),
         observation=_observation(facts, now),

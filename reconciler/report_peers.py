@@ -8,8 +8,8 @@ from reconciler.status import Leadership, LeaderState, PeerStatus
 from reconciler.takeover import Stage
 
 
-def leadership(view: View, stage: Stage, now: Now) -> Leadership:
-    """Who leads, and how far this node is with it if it does."""
+def leadership(view: View, stage: Stage, now: Now, hindrance: str = "") -> Leadership:
+    """Who leads, and how far this node is with it if it does; `hindrance` keeps it from acting."""
     state, waits_s = _state(view, stage, now)
     return Leadership(
         engine=view.engine,
@@ -18,7 +18,7 @@ def leadership(view: View, stage: Stage, now: Now) -> Leadership:
         term=view.term,
         waits_s=waits_s,
         stage="" if view.alone else stage.value,
-        reason=view.health.mute or view.reason,
+        reason=view.health.mute or view.reason or (hindrance if view.leader == view.me else ""),
         voters=view.voters.names,
         epoch=view.voters.epoch,
     )

@@ -241,6 +241,10 @@ class Revisions:
             and head.revision < floor.revision
         )
 
+    def outdated(self, agreed: Target | None) -> bool:
+        """Whether the tree that is ready here is older than what was acted on since."""
+        return self.candidate is not None and self._undercuts(self.candidate, agreed)
+
     def name_of(self, tree: TreeLoaded) -> Target:
         """How the ledger names this tree."""
         return _target(tree)
@@ -327,9 +331,11 @@ class Revisions:
         return old is not None and old.cluster.mode is Mode.GATED and not lowered
 
     def approve(self, revision: int, agreed: Target | None) -> Verdict:
-        """`cxm apply` of the gated head."""
+        """`cxm apply` of the gated head, unless something newer was acted on meanwhile."""
         tree = self.candidate
-        if tree is None or tree.head.revision != revision or not self._go(HeadEvent.APPROVED):
+        if tree is None or tree.head.revision != revision or self._undercuts(tree, agreed):
+            return NOTHING
+        if not self._go(HeadEvent.APPROVED):
             return NOTHING
         return self._accept(tree, agreed)
 

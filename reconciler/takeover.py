@@ -1,9 +1,13 @@
 """Taking over: what a node that leads has to do before it may act, and when it has to do it again.
 
 Being named leader is not enough: the predecessor may be paused in the middle of a call. So the ledgers
-of all reachable peers are gathered, the term is claimed in the pool (one test-and-set for all nodes,
-whatever they believe), the predecessor's session is ended, and a while is waited in which whatever
-it had begun has ended. The same again wherever the own session turns out to be ended by another.
+of all reachable peers are gathered, the term is announced to them, it is claimed in the pool (one
+test-and-set for all nodes, whatever they believe), the predecessor's session is ended, and a while is
+waited in which whatever it had begun has ended. The same again wherever the own session turns out to
+be ended by another.
+
+Announced before it is claimed: so a term that the pool knows and a ledger does not is one whose leader
+this ledger never heard, and not one whose leader died before it could tell.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ from membership.clock import Now
 from membership.ledger import Ledger, SealedSession
 from membership.view import View
 from reconciler.messages import (
+    Announce,
+    Announced,
     ClaimTerm,
     Effect,
     Gather,
@@ -36,6 +42,7 @@ class Stage(StrEnum):
 
     IDLE = "idle"
     GATHER = "gather"
+    ANNOUNCE = "announce"
     CLAIM = "claim"
     REVOKE = "revoke"
     OPEN = "open"
@@ -47,6 +54,7 @@ class Stage(StrEnum):
 class Step(StrEnum):
     LEADS = "leads"
     GATHERED = "gathered"
+    ANNOUNCED = "announced"
     WON = "won"
     BEATEN = "beaten"
     REVOKED = "revoked"
@@ -58,7 +66,8 @@ class Step(StrEnum):
 
 TABLE: Mapping[tuple[Stage, Step], Stage] = {
     (Stage.IDLE, Step.LEADS): Stage.GATHER,
-    (Stage.GATHER, Step.GATHERED): Stage.CLAIM,
+    (Stage.GATHER, Step.GATHERED): Stage.ANNOUNCE,
+    (Stage.ANNOUNCE, Step.ANNOUNCED): Stage.CLAIM,
     (Stage.CLAIM, Step.WON): Stage.REVOKE,
     (Stage.REVOKE, Step.REVOKED): Stage.OPEN,
     (Stage.OPEN, Step.OPENED): Stage.WAIT,
@@ -71,6 +80,8 @@ TABLE: Mapping[tuple[Stage, Step], Stage] = {
     **{(stage, Step.LEADS_NO_MORE): Stage.IDLE for stage in Stage},
 }
 """What is not listed changes nothing."""
+
+TakeoverEvent = Gathered | Announced | TermClaimed | SessionRevoked | SessionOpened
 
 
 class Takeover:
@@ -104,10 +115,9 @@ class Takeover:
             self.term = view.term
             self._go(Step.LEADS)
 
-    def answered(
-        self, event: Gathered | TermClaimed | SessionRevoked | SessionOpened, now: Now
-    ) -> bool:
-        """Take in what came of an effect; True where it brought us on. A late answer changes nothing."""
+    def answered(self, event: TakeoverEvent, now: Now) -> bool:
+        """Take in what came of an effect; True where it brought us on. A late answer changes nothing.
+        A `message` of a gathering or an announcement says what it lacks: it is tried again."""
         if event.term != self.term or not self._asked:
             return False
         step = self._step_of(event)
@@ -118,12 +128,12 @@ class Takeover:
         self.message = ""
         return self._go(step)
 
-    def _step_of(
-        self, event: Gathered | TermClaimed | SessionRevoked | SessionOpened
-    ) -> Step | None:
+    def _step_of(self, event: TakeoverEvent) -> Step | None:
         match event:
-            case Gathered():
+            case Gathered(message=""):
                 return Step.GATHERED
+            case Announced(message=""):
+                return Step.ANNOUNCED
             case TermClaimed(result="won"):
                 return Step.WON
             case TermClaimed(result="lost", highest=highest):
@@ -162,6 +172,8 @@ class Takeover:
         match self.stage:
             case Stage.GATHER:
                 return [Gather(term=self.term, within_s=GATHER_S)]
+            case Stage.ANNOUNCE:
+                return [Announce(term=self.term)]
             case Stage.CLAIM:
                 mark = f"{self._me} {self._mark}"
                 return [ClaimTerm(term=self.term, mark=mark, within_s=CLAIM_S)]

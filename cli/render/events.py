@@ -153,6 +153,10 @@ def _took_over(entry: r.TookOver) -> Told:
     return Told(_GOOD, "", f"this node acts, in term {entry.term}")
 
 
+def _succeeded(entry: r.Succeeded) -> Told:
+    return Told(_NO_SIGN, "", f"{entry.node} acts, in term {entry.term}")
+
+
 def _paged(entry: r.Paged) -> Told:
     return Told(FAULT_SIGN, "", f"alarm ({entry.severity}): {entry.title}")
 
@@ -191,6 +195,7 @@ _TELLERS: dict[type[r.Entry], Callable[[Any], Told]] = {
     r.Foretold: _foretold,
     r.LeaderChanged: _leader_changed,
     r.TookOver: _took_over,
+    r.Succeeded: _succeeded,
     r.Paged: _paged,
     r.PageEnded: _page_ended,
 }

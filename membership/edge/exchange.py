@@ -54,6 +54,7 @@ class Exchange:
         self._turns: dict[str, asyncio.Lock] = {}
         self._tried_s: dict[str, float] = {}
         self._running: set[asyncio.Task[Met]] = set()
+        self._level: set[str] = set()  # Who has acknowledged everything since they were last equal.
 
     def follow(self, roster: Roster) -> None:
         """Whom there is to talk to."""
@@ -90,21 +91,26 @@ class Exchange:
         )
 
     async def share(self, facts: Sequence[Fact]) -> Mapping[str, bool]:
-        """Who of the reachable peers has made these facts durable."""
+        """Who of the reachable peers has made these facts durable, and all that was shared before."""
         names = self.reached
+        self._level &= {*names}
         bodies = [msgspec.json.encode(Told(facts=batch)) for batch in batches(facts)]
         answers = await asyncio.gather(*(self._told(name, bodies) for name in names))
         return dict(zip(names, answers, strict=True))
 
     async def _told(self, name: str, bodies: Sequence[bytes]) -> bool:
+        """A peer that has missed anything, or may have, has to know all that we know. Another share may
+        find that out while this one is under way."""
         try:
             async with asyncio.timeout(SHARE_S):
                 for body in bodies:
                     await self._give(name, body, SHARE_S)
+                if name not in self._level and await self._met(name) is Met.EQUAL:
+                    self._level.add(name)
         except (OSError, msgspec.DecodeError) as error:
             _log.info("%s did not acknowledge: %s", name, error)
-            return False
-        return True
+            self._level.discard(name)
+        return name in self._level
 
     async def gather(self, within_s: float) -> tuple[str, ...]:
         """What all reachable peers know by now is in our ledger; the peers of whom it is."""

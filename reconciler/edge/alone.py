@@ -25,8 +25,9 @@ class Alone:
         """Nobody can join one that is alone."""
         return ""
 
-    async def share(self, facts: Sequence[Fact]) -> None:
+    async def share(self, facts: Sequence[Fact]) -> tuple[str, ...]:
         del facts
+        return ()
 
     async def gather(self, within_s: float) -> tuple[str, ...]:
         del within_s

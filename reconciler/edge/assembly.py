@@ -118,7 +118,7 @@ class Assembly:
         self._clock = DaemonClock(memory.journal.last_s, memory.wall, memory.boot)
         self._inbox = Inbox()
         self._view = self._first_view(me.node, surroundings.peering)
-        core = Reconciler(
+        core = self._core = Reconciler(
             me=me.node,
             version=me.release,
             cluster_id=me.cluster_id,
@@ -138,7 +138,7 @@ class Assembly:
             memory.journal,
             memory.ledger,
             outreach,
-            lambda: core.may_act(self._clock.now()),
+            self.permitted,
             self._inbox.post,
             spawn,
         )
@@ -153,6 +153,11 @@ class Assembly:
     def ledger(self) -> Ledger:
         """All that is durable here of what peers share."""
         return self._ledger.ledger
+
+    def permitted(self) -> bool:
+        """Whether a call may be begun at this very moment. A hold that is durable counts, be it that the
+        reconciler has yet to be told of it."""
+        return self._core.may_act(self._clock.now()) and not self.ledger.holds
 
     async def candidacy(self) -> Candidacy:
         """What the heartbeats are told of this daemon."""

@@ -26,7 +26,9 @@ from reconciler.records import (
     Settled,
     Sighted,
     SourceLost,
+    Succeeded,
     Targeted,
+    TookOver,
 )
 
 RECENT = 2000
@@ -77,7 +79,9 @@ def _slot(record: Record, state: JournalState) -> tuple[str, ...] | None:
             return ("source",)
         case Rejected() if state.rejected is not None:
             return ("rejected",)
-        case DaemonStarted() | Targeted() | Converged() | Diverged() | LeaderChanged():
+        case DaemonStarted() | Targeted() | Converged() | Diverged():
+            return (type(record.entry).__name__,)
+        case LeaderChanged() | TookOver() | Succeeded():
             return (type(record.entry).__name__,)
     return None
 

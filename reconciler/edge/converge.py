@@ -11,9 +11,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from membership.ledger import Fact
-from reconciler.actions import Unsure
+from reconciler.actions import NOT_SHARED, Retry, Unsure
 from reconciler.edge.outreach import Outreach
 from reconciler.messages import (
+    Announce,
+    Announced,
     CallReturned,
     Effect,
     Event,
@@ -58,7 +60,8 @@ class Converge:
         self._peers: Peers = outreach.peers
         self._outreach = outreach
         self._permitted = permitted
-        self._sharing: set[asyncio.Task[None]] = set()
+        self._sharing: set[asyncio.Task[tuple[str, ...]]] = set()
+        self._told: frozenset[str] = frozenset()
         self._post = post
         self._spawn = spawn
 
@@ -106,16 +109,19 @@ class Converge:
             self._spawn(self._acknowledged(sharing))
             facts.clear()
 
-    async def _acknowledged(self, sharing: asyncio.Task[None]) -> None:
+    async def _acknowledged(self, sharing: asyncio.Task[tuple[str, ...]]) -> None:
         """One that breaks ends the daemon, and stays among those that no call goes ahead of."""
-        await sharing
+        self._told = frozenset(await sharing)
         self._sharing.discard(sharing)
 
     async def _begun(self, effect: Effect) -> None:
         match effect:
             case Perform():
-                await self._shared()
-                self._post(await self._performed(effect))
+                told = await self._shared()
+                self._post(_not_shared(effect, told) or await self._performed(effect))
+            case Announce(term=term):
+                names = await self._shared()
+                self._post(Announced(term=term, names=tuple(sorted(names))))
             case Look(timeout_s=timeout_s):
                 self._post(await self._source.look(timeout_s))
             case Fetch(head=head, since=since, timeout_s=timeout_s):
@@ -125,14 +131,14 @@ class Converge:
                 if answer is not None:
                     self._post(answer)
 
-    async def _shared(self) -> None:
-        """Until the peers know all that was said before this effect."""
+    async def _shared(self) -> frozenset[str]:
+        """Until the peers know all that was said before this effect; those of them that do."""
         before = set(self._sharing)
-        if before:
-            await asyncio.wait(before)
-        for sharing in before:
-            # What could not be shared has not been told: nothing may rest on it.
-            sharing.result()
+        if not before:
+            return self._told
+        await asyncio.wait(before)
+        # What could not be shared has not been told: nothing may rest on it.
+        return frozenset.intersection(*(frozenset(sharing.result()) for sharing in before))
 
     async def _performed(self, effect: Perform) -> CallReturned:
         """The pool keeps the deadline itself; this one is for the day on which it does not."""
@@ -147,3 +153,15 @@ class Converge:
                 answer=Unsure(reason="NoAnswer", message="the call did not come back in time"),
             )
         return CallReturned(txn=effect.txn, answer=answer)
+
+
+def _not_shared(effect: Perform, told: frozenset[str]) -> CallReturned | None:
+    """The answer to a call that too few peers know of; None where they are enough."""
+    count = len(told & {*effect.among})
+    if count >= effect.least:
+        return None
+    message = (
+        f"facts are shared with {count} of {len(effect.among)} other voters,"
+        f" and {effect.least} of them have to know what is begun"
+    )
+    return CallReturned(txn=effect.txn, answer=Retry(reason=NOT_SHARED, message=message))

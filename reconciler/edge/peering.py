@@ -150,8 +150,9 @@ class PeerLink:
     def hand_over(self, to: str) -> None:
         self._link.hand_over(to or None)
 
-    async def share(self, facts: Sequence[Fact]) -> None:
-        await self._exchange.share(facts)
+    async def share(self, facts: Sequence[Fact]) -> tuple[str, ...]:
+        acknowledged = await self._exchange.share(facts)
+        return tuple(name for name, done in acknowledged.items() if done)
 
     async def gather(self, within_s: float) -> tuple[str, ...]:
         return await self._exchange.gather(within_s)

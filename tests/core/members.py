@@ -11,7 +11,8 @@ from itertools import groupby
 from membership.ledger import Fact, FoundedVoters, Ledger
 from membership.roster import Voters
 from membership.view import PeerState, View
-from reconciler.messages import Effect, Event, Share, TreeLoaded, Write
+from reconciler.messages import Effect, Event, Share, TermClaimed, TreeLoaded, Write
+from reconciler.observed import Observed
 from reconciler.paging import Page
 from reconciler.reconciler import Reconciler
 from reconciler.records import AnyEntry, Record
@@ -42,6 +43,28 @@ def batches(effects: Iterable[Effect]) -> Iterator[list[Effect]]:
 
     for _, group in groupby(numbered, key=together):
         yield [effect for _, effect in group]
+
+
+def claimed(claims: dict[int, str], term: int, mark: str) -> TermClaimed:
+    """What the pool says of a claim of `mark`, as it would: whose was the first, and is it the highest."""
+    before = max((known for known in claims if known != term), default=0)
+    if before > term:
+        return TermClaimed(term=term, result="lost", highest=before)
+    holder = claims.setdefault(term, mark)
+    won = "won" if holder == mark else "lost"
+    return TermClaimed(term=term, result=won, holder=holder, highest=term, before=before)
+
+
+def described(observed: Observed) -> list[str]:
+    """A pool as people would say it."""
+    nodes = observed.nodes
+    vms = [
+        f"vm/{vm.name} {vm.power.value} on {nodes[vm.node].name if vm.node else 'no node'}, "
+        f"{vm.static_max} bytes, {vm.vcpus_max} vCPUs, tags {sorted(vm.tags)}"
+        for vm in observed.vms.values()
+    ]
+    closed = [f"node/{node.name} is disabled" for node in nodes.values() if not node.enabled]
+    return sorted(vms + closed)
 
 
 @dataclass

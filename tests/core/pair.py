@@ -14,6 +14,8 @@ from membership.roster import Voters
 from membership.view import Peer, PeerState, View, unknown
 from reconciler.journal import replay
 from reconciler.messages import (
+    Announce,
+    Announced,
     Ask,
     ClaimTerm,
     Effect,
@@ -88,6 +90,7 @@ class Pair:
     def __init__(self) -> None:
         self.now_s = START_S
         self.deaf: set[str] = set()
+        self.living: Sequence[str] = NAMES
         self.claims: dict[int, str] = {}
         self.nodes = {name: Node(name) for name in NAMES}
         for node in self.nodes.values():
@@ -111,6 +114,7 @@ class Pair:
     def lead(self, leader: str | None, term: int, *, alive: Sequence[str] = NAMES) -> None:
         """The engine names a leader, who has to wait before it acts."""
         self.now_s += 1.0
+        self.living = alive
         from_s = self.now_s + WAIT_S
         for name in alive:
             peers = {
@@ -139,15 +143,16 @@ class Pair:
 
     def see(self, pool: Observed, names: Sequence[str] = NAMES, *, after_s: float = 2.0) -> None:
         self.now_s += after_s
+        term = max(self.claims, default=0)
         for name in names:
-            self._handle(
-                name,
-                PoolObserved(
-                    observed=replace(
-                        pool, as_of_s=self.now_s, epoch_s=self.now_s, steady_since_s=START_S
-                    )
-                ),
+            observed = replace(
+                pool,
+                pool=replace(pool.pool, term=term),
+                as_of_s=self.now_s,
+                epoch_s=self.now_s,
+                steady_since_s=START_S,
             )
+            self._handle(name, PoolObserved(observed=observed))
 
     def _handle(self, name: str, event: Event) -> None:
         node = self.nodes[name]
@@ -164,7 +169,9 @@ class Pair:
                     node.ledger = node.ledger.merge([fact])
                     self.spread(node.name, [fact])
                 case Gather(term=term):
-                    answers.append(Gathered(term=term))
+                    answers.append(Gathered(term=term, names=self._gathered(node)))
+                case Announce(term=term):
+                    answers.append(Announced(term=term, names=self._others(node)))
                 case ClaimTerm(term=term, mark=mark):
                     answers.append(self._claimed(term, mark))
                 case RevokeSession(term=term):
@@ -184,6 +191,16 @@ class Pair:
                 other.ledger = other.ledger.merge(facts)
                 if other.ledger != before:
                     self._handle(other.name, FactsMerged(facts=tuple(facts)))
+
+    def _others(self, node: Node) -> tuple[str, ...]:
+        reached = {*self.living} - self.deaf
+        return tuple(sorted(reached - {node.name})) if node.name in reached else ()
+
+    def _gathered(self, node: Node) -> tuple[str, ...]:
+        names = self._others(node)
+        for name in names:
+            self.spread(name, tuple(self.nodes[name].ledger.facts.values()))
+        return names
 
     def _claimed(self, term: int, mark: str) -> TermClaimed:
         holder = self.claims.setdefault(term, mark)

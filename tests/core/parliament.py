@@ -17,9 +17,11 @@ from membership.clock import Now
 from membership.ledger import Fact, Ledger, Target, TermClaim
 from membership.roster import Timing, Voters
 from membership.view import Peer, PeerState, View, unknown
-from reconciler.actions import Call, Done, Retry
+from reconciler.actions import NOT_SHARED, Call, Done, Retry
 from reconciler.journal import replay
 from reconciler.messages import (
+    Announce,
+    Announced,
     Ask,
     CallReturned,
     ClaimTerm,
@@ -56,7 +58,7 @@ from reconciler.observed import Observed
 from reconciler.reconciler import Reconciler
 from reconciler.records import ForeignChange
 from schema.model import Desired
-from tests.core.members import Fallen, Fate, Member, batches
+from tests.core.members import Fallen, Fate, Member, batches, claimed, described
 from tests.core.stage import EPOCH_S, digest, loaded
 from tests.plan.expansion import DIGEST, MONO_S, REPOSITORY, REVISION, Expanded
 from tests.plan.pool import ModelPool
@@ -72,7 +74,7 @@ QUIET_ROUNDS = 12
 PATIENT_ROUNDS = 60
 MOST_ROUNDS = 4_000
 
-SESSION_EFFECTS = Gather | ClaimTerm | RevokeSession | OpenSession
+SESSION_EFFECTS = Gather | Announce | ClaimTerm | RevokeSession | OpenSession
 COUNTED = Write | Share | Perform | SESSION_EFFECTS
 
 
@@ -404,8 +406,11 @@ class Parliament:
 
     def _perform(self, member: Member, effect: Perform) -> None:
         self._flush(member)
-        if not member.alive.may_act(self.now):
-            answer = Retry(reason="LeaseOver")
+        enough = len({*effect.among} & {*self._reached(member)}) >= effect.least
+        if not member.alive.may_act(self.now) or not enough:
+            answer = Retry(
+                reason="LeaseOver" if enough else NOT_SHARED, message="too few know of it"
+            )
             member.events.append(CallReturned(txn=effect.txn, answer=answer))
             return
         assert member.name == self.leader, f"{member.name} acts, {self.leader} leads"
@@ -421,7 +426,10 @@ class Parliament:
         match effect:
             case Gather(term=term):
                 self._exchange(member)
-                member.events.append(Gathered(term=term))
+                member.events.append(Gathered(term=term, names=self._reached(member)))
+            case Announce(term=term):
+                self._flush(member)
+                member.events.append(Announced(term=term, names=self._reached(member)))
             case ClaimTerm(term=term, mark=mark):
                 member.events.append(self._claimed(term, mark))
             case RevokeSession(term=term, sealed=sealed):
@@ -438,13 +446,12 @@ class Parliament:
                 for key in mine:
                     del self.sessions[key]
 
+    def _reached(self, member: Member) -> tuple[str, ...]:
+        others = () if member.cut else self.living
+        return tuple(other.name for other in others if other is not member and not other.cut)
+
     def _claimed(self, term: int, mark: str) -> TermClaimed:
-        before = max((known for known in self.claims if known != term), default=0)
-        if before > term:
-            return TermClaimed(term=term, result="lost", highest=before)
-        holder = self.claims.setdefault(term, mark)
-        won = "won" if holder == mark else "lost"
-        return TermClaimed(term=term, result=won, holder=holder, highest=term, before=before)
+        return claimed(self.claims, term, mark)
 
     # --- what can be said in the end --------------------------------------------------------------
 
@@ -457,14 +464,7 @@ class Parliament:
 
     def end(self) -> list[str]:
         """What the pool is in the end, as people would say it."""
-        nodes = self.pool.observed.nodes
-        vms = [
-            f"vm/{vm.name} {vm.power.value} on {nodes[vm.node].name if vm.node else 'no node'}, "
-            f"{vm.static_max} bytes, {vm.vcpus_max} vCPUs, tags {sorted(vm.tags)}"
-            for vm in self.pool.observed.vms.values()
-        ]
-        closed = [f"node/{node.name} is disabled" for node in nodes.values() if not node.enabled]
-        return sorted(vms + closed)
+        return described(self.pool.observed)
 
 
 def sitting(wanted: Desired, real: Observed, revision: int = REVISION) -> Expanded:

@@ -196,7 +196,7 @@ def test_a_node_that_acted_on_a_newer_revision_follows_no_older_one() -> None:
     commit(fresh, 8, NEXT, "anna")
     assert in_force(fresh) == {"anna": 8, "bert": 7, "cleo": 7}
     fresh.elect("bert")
-    fresh.pass_s(12.0)
+    fresh.pass_s(25.0)
     assert fresh["bert"].alive.may_act(fresh.now)
     fresh.reconnect("anna")
     fresh.settle()
@@ -343,6 +343,31 @@ def test_an_approval_on_the_leader_is_one_for_all() -> None:
     assert in_force(fresh) == dict.fromkeys(NAMES, 8)
     fresh.rest()
     assert len(fresh.performed) == 1
+
+
+def test_whoever_may_not_decide_yet_approves_nothing() -> None:
+    """It may not have read yet that something newer was acted on."""
+    fresh = gated()
+    fresh.elect("bert")
+    fresh.pass_s(12.0)
+    fresh.elect("anna")
+    fresh.pass_s(1.5)
+    reply = fresh.ask("anna", AskApply(revision=8, by="root"))
+    assert (reply.accepted, reply.reason) == (False, "NotActing")
+    assert "anna leads and may not decide yet" in reply.message
+    assert in_force(fresh) == dict.fromkeys(NAMES, 7)
+    fresh.pass_s(12.0)
+    assert fresh.ask("anna", AskApply(revision=8, by="root")).accepted
+
+
+def test_what_is_older_than_what_was_acted_on_is_not_approved() -> None:
+    revisions = Revisions(CLUSTER, loaded(7, GATED))
+    revisions.seen(head(8), target(7), 1.0)
+    revisions.loaded(loaded(8, GATED_NEXT), target(7), None, decides=True)
+    assert revisions.state is HeadState.GATED
+    assert revisions.approve(8, target(9)).target is None
+    assert revisions.target == loaded(7, GATED)
+    assert revisions.approve(8, target(7)).target == target(8)
 
 
 def test_a_new_leader_gates_what_was_staged() -> None:

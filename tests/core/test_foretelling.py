@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import Fact, Intent, Ledger
+from membership.ledger import Fact, Intent, Ledger, SealedSession
 from reconciler.actions import (
     Action,
     Answer,
@@ -18,7 +19,6 @@ from reconciler.actions import (
     Retry,
     SetMemory,
     StartOn,
-    Unsure,
     Verb,
 )
 from reconciler.foretelling import RECENT_S, still_told, taken_in, told
@@ -34,6 +34,7 @@ from reconciler.records import (
     Intended,
     LeaderChanged,
     Record,
+    Succeeded,
     TookOver,
 )
 from tests.core.parliament import parliament
@@ -101,8 +102,9 @@ def test_what_the_leader_begins_is_in_flight_here_too() -> None:
     journal = led_by("bert", 2)
     entries = take(journal, fact("t1"))
     assert entries == [
+        Succeeded(node="bert", term=2),
         Foretold(txn="t1", subject=VM),
-        Intended(txn="t1", action=action(START), subject=VM, by="bert"),
+        Intended(txn="t1", action=action(START), subject=VM, by="bert", term=2),
     ]
     flight = journal.in_flight["t1"]
     assert (flight.by, flight.answered_s, flight.call) == ("bert", None, START)
@@ -118,7 +120,7 @@ def test_its_answer_is_taken_in_as_an_answer() -> None:
 def test_both_at_once_are_taken_in_at_once() -> None:
     journal = led_by("bert", 2)
     entries = take(journal, fact("t1", answer=Retry(reason="r")))
-    assert [type(entry) for entry in entries] == [Foretold, Intended, Answered]
+    assert [type(entry) for entry in entries] == [Succeeded, Foretold, Intended, Answered]
 
 
 def test_the_same_fact_again_changes_nothing() -> None:
@@ -140,11 +142,12 @@ def test_other_facts_are_none_of_its_business() -> None:
         at_epoch_s=0.0,
         value=Intent(txn="t", node="bert", subject=VM, action="no JSON"),
     )
-    assert take(led_by("bert", 2), other) == []
+    assert take(led_by("bert", 2), other) == [Succeeded(node="bert", term=2)]
 
 
 def test_an_action_without_a_call_is_nothing_that_was_begun() -> None:
-    assert take(led_by("bert", 2), fact("t1", None)) == []
+    journal = led_by("bert", 2, Succeeded(node="bert", term=2))
+    assert take(journal, fact("t1", None)) == []
 
 
 def test_a_settled_call_does_not_come_back() -> None:
@@ -208,41 +211,60 @@ def test_a_set_call_of_a_restart_tells_of_the_stop_that_was_missed() -> None:
 # --- who leads no more ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("leader", "led", "term", "lost"),
-    [
-        ("bert", 2, 2, False),
-        ("cleo", 3, 2, True),
-        ("cleo", 2, 2, True),
-        (None, 2, 2, True),
-        (None, 1, 2, False),
-        ("cleo", 1, 2, False),
-    ],
-)
-def test_a_call_of_who_leads_no_more_has_lost_its_caller(
-    leader: str | None, led: int, term: int, lost: bool
-) -> None:
-    """Facts of a new leader may come before the view that names it; those of an old one, long after."""
-    journal = led_by(leader, led)
-    take(journal, fact("t1", term=term))
-    assert (journal.in_flight["t1"].answer == LEADER_LOST) is lost
+def session(term: int, node: str = "cleo") -> Fact:
+    value = SealedSession(node=node, sealed=f"of {node}")
+    return Fact(key="session", term=term, seq=1, at_epoch_s=NOW.epoch_s, value=value)
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        LeaderChanged(leader=None, term=2),
-        LeaderChanged(leader="cleo", term=3),
-        LeaderChanged(leader="bert", term=3),
-        TookOver(term=3),
-        DaemonStarted(version="1", node="anna", term=2),
-    ],
-)
-def test_a_change_of_leader_orphans_what_was_not_answered(entry: AnyEntry) -> None:
+@pytest.mark.parametrize("leader", [None, "cleo", "anna"])
+def test_that_another_is_named_leader_settles_nothing(leader: str | None) -> None:
+    """Nobody has ended the session of the one that was: a call of it may still come to the pool."""
     journal = led_by("bert", 2)
     take(journal, fact("t1"))
-    write(journal, entry)
-    assert isinstance(journal.in_flight["t1"].answer, Unsure)
+    write(journal, LeaderChanged(leader=leader, term=3))
+    assert journal.in_flight["t1"].answer is None
+    take(journal, fact("t2", STOP, term=2))
+    assert journal.in_flight["t2"].answer is None
+
+
+def test_a_cordon_that_comes_late_is_still_ours_to_open() -> None:
+    """Settled too early it would be forgotten, and the node would stay closed for ever."""
+    journal = led_by("bert", 2)
+    take(journal, fact("t1", DisableNode(node=HOST), verb=Verb.CORDON))
+    write(journal, LeaderChanged(leader="anna", term=3))
+    tree = desired(nodes={"xen1": {}}, vms={})
+    still_open = replace(pool(tree), as_of_s=NOW.mono_s + 60.0)
+    assert list(settle(journal, still_open, tree.cluster.reconcile.retry)) == []
+    assert journal.own_cordons == {HOST}
+
+
+@pytest.mark.parametrize("kind", ["session", "intent", "took over"])
+def test_whoever_has_taken_over_has_ended_what_went_before(kind: str) -> None:
+    journal = led_by("bert", 2)
+    take(journal, fact("t1"))
+    if kind == "took over":
+        write(journal, TookOver(term=3))
+    else:
+        other = fact("t9", node="cleo", term=3)
+        take(journal, session(3) if kind == "session" else replace(other, key="intent/x"))
+    assert journal.in_flight["t1"].answer == LEADER_LOST
+
+
+@pytest.mark.parametrize("node", ["bert", "cleo"])
+def test_a_call_that_is_learnt_of_after_its_end_has_lost_its_caller(node: str) -> None:
+    journal = led_by(node, 3)
+    take(journal, session(3, node))
+    take(journal, fact("t1", term=2))
+    assert journal.in_flight["t1"].answer == LEADER_LOST
+    take(journal, fact("t2", STOP, node=node, term=3))
+    assert journal.in_flight["t2"].answer is None
+
+
+def test_a_leader_that_we_follow_goes_on_though_we_were_restarted() -> None:
+    journal = led_by("bert", 2)
+    take(journal, fact("t1"))
+    write(journal, DaemonStarted(version="1", node="anna", term=2))
+    assert journal.in_flight["t1"].answer is None
 
 
 def test_what_the_heir_told_before_we_knew_it_leads_is_no_orphan() -> None:
@@ -261,7 +283,7 @@ def test_our_own_calls_are_no_orphans_when_another_leads() -> None:
 def test_a_real_answer_takes_the_place_of_a_lost_one() -> None:
     journal = led_by("bert", 2)
     take(journal, fact("t1"))
-    write(journal, LeaderChanged(leader=None, term=2))
+    take(journal, session(3))
     take(journal, fact("t1", answer=Done()))
     assert journal.in_flight["t1"].answer == Done()
     assert take(journal, fact("t1", answer=LEADER_LOST)) == []
@@ -322,9 +344,9 @@ def test_calls_of_two_leaders_on_one_object_settle_together() -> None:
     take(journal, fact("t2"))
     write(journal, Answered(txn="t2", answer=Done()))
     policy = tree.cluster.reconcile.retry
-    early = msgspec.structs.replace(seen, as_of_s=NOW.mono_s + 1.0)
+    early = replace(seen, as_of_s=NOW.mono_s + 1.0)
     assert list(settle(journal, early, policy)) == [], "t1 is not settled yet"
-    late = msgspec.structs.replace(seen, as_of_s=NOW.mono_s + 6.0)
+    late = replace(seen, as_of_s=NOW.mono_s + 6.0)
     assert [settled.txn for settled in settle(journal, late, policy)] == ["t1", "t2"]
 
 

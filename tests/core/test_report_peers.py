@@ -67,6 +67,12 @@ def test_why_nobody_leads_is_told_and_muteness_before_it() -> None:
     assert leadership(view(None, mute="twin"), Stage.IDLE, NOW).reason == "twin"
 
 
+def test_what_keeps_a_leader_from_acting_is_told_by_the_leader_alone() -> None:
+    why = "the pool did not answer"
+    assert leadership(view("anna"), Stage.CLAIM, NOW, why).reason == why
+    assert leadership(view("bert"), Stage.IDLE, NOW, why).reason == ""
+
+
 def test_a_daemon_that_is_alone_acts_and_has_no_peers() -> None:
     told = leadership(single("here", 1), Stage.IDLE, NOW)
     assert (told.state, told.stage) == (LeaderState.ACTING, "")

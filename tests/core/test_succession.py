@@ -11,12 +11,12 @@ from membership.roster import Voters
 from membership.view import Peer, PeerState, View
 from reconciler.actions import Done
 from reconciler.messages import (
+    Announce,
     AskHold,
     AskRelease,
     CallReturned,
     ClaimTerm,
     CloseSession,
-    Gather,
     Keep,
     OpenSession,
     Perform,
@@ -79,10 +79,11 @@ def test_taking_over_goes_step_by_step_and_waits() -> None:
     pair = Pair()
     pair.commit(1, STARTS)
     pair.lead("xen1", 3)
-    order = (Gather, ClaimTerm, RevokeSession, OpenSession)
+    pair.see(HALTED)
+    pair.tell("xen1", Tick())
+    order = (Announce, ClaimTerm, RevokeSession, OpenSession)
     done = pair.nodes["xen1"].done
     assert [type(effect) for effect in done if isinstance(effect, order)] == list(order)
-    pair.see(HALTED)
     assert pair.nodes["xen1"].calls() == []
     pair.now_s += WAIT_S
     pair.tell("xen1", Tick())

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from membership.edge.supervision import Supervisor
-from membership.ledger import Drain, Fact
+from membership.ledger import Drain, Fact, Hold
 from membership.view import Peer, PeerState, View
 from reconciler.edge.alone import Alone
 from reconciler.edge.assembly import Assembly, Identity, Memory, Surroundings
@@ -81,6 +81,16 @@ async def test_facts_of_a_peer_are_on_disk_when_they_are_taken(
     parts.take(facts)
     assert set(parts.ledger.facts.values()) == set(facts)
     assert stored(tmp_path / "ledger.jsonl") == parts.ledger
+
+
+async def test_a_hold_that_is_durable_stops_calls_before_the_reconciler_is_told(
+    tmp_path: Path, memory: Memory
+) -> None:
+    parts = assembled(memory, tmp_path, ALONE)
+    assert parts.permitted()
+    hold = Hold(id="H-n2-1", reason="smoke", by="alice")
+    parts.take([Fact(key="hold/H-n2-1", term=3, seq=1, at_epoch_s=0.0, value=hold)])
+    assert not parts.permitted()
 
 
 async def test_what_is_no_news_is_not_written_again(tmp_path: Path, memory: Memory) -> None:

@@ -10,10 +10,12 @@ from msgspec.structs import replace
 
 from membership.ledger import Fact, Target, TermClaim
 from membership.roster import Member, Roster
-from reconciler.actions import Answer, Call, Done, Retry, StartOn
+from reconciler.actions import NOT_SHARED, Answer, Call, Done, Retry, StartOn
 from reconciler.edge.converge import Converge, Spawn
 from reconciler.edge.outreach import Outreach
 from reconciler.messages import (
+    Announce,
+    Announced,
     CallReturned,
     ClaimTerm,
     CloseSession,
@@ -147,14 +149,16 @@ class FakePeers:
         self.holding = asyncio.Event()
         self.holding.set()
         self.broken = False
+        self.acknowledging: tuple[str, ...] = ("xen2", "xen3")
         self.staged = Staged(target=TARGET, message="no peer has it")
 
-    async def share(self, facts: Sequence[Fact]) -> None:
+    async def share(self, facts: Sequence[Fact]) -> tuple[str, ...]:
         names = ",".join(fact.key for fact in facts)
         await self.holding.wait()
         if self.broken:
             raise AssertionError("a broken invariant")
         self._note(f"acknowledged {names}")
+        return self.acknowledging
 
     async def gather(self, within_s: float) -> tuple[str, ...]:
         self._note(f"gather within {within_s:g}")
@@ -238,6 +242,27 @@ def share(key: str) -> Share:
 
 def perform(txn: str) -> Perform:
     return Perform(txn=txn, call=StartOn(vm="v", node="n"), timeout_s=1.0)
+
+
+async def test_an_announcement_is_over_when_all_that_was_said_before_is_acknowledged() -> None:
+    rig = Rig()
+    rig.peers.acknowledging = ("xen3", "xen2")
+    events = await rig.carried_out(share("a"), share("b"), Announce(term=4))
+    assert events == [Announced(term=4, names=("xen2", "xen3"))]
+    assert rig.done[-1] == "acknowledged a,b"
+
+
+@pytest.mark.parametrize(("acknowledging", "made"), [(("xen2",), True), (("xen9",), False)])
+async def test_a_call_is_made_only_if_enough_voters_know_of_it(
+    acknowledging: tuple[str, ...], made: bool
+) -> None:
+    rig = Rig()
+    rig.peers.acknowledging = acknowledging
+    call = replace(perform("t1"), among=("xen2", "xen3"), least=1)
+    (event,) = await rig.carried_out(share("a"), call)
+    assert isinstance(event, CallReturned)
+    assert (isinstance(event.answer, Retry) and event.answer.reason == NOT_SHARED) is not made
+    assert any("perform" in line for line in rig.done) is made
 
 
 # --- each effect and its event --------------------------------------------------------------------

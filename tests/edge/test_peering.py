@@ -54,7 +54,7 @@ def candidacies(node: LinkedNode) -> list[Candidacy]:
 async def test_what_is_shared_is_with_every_peer_when_it_returns(tmp_path: Path) -> None:
     async with linked(tmp_path, 3, {}) as (one, two, three):
         one.inside.take([fact(1)])
-        await one.link.share([fact(1)])
+        assert set(await one.link.share([fact(1)])) == {"xen2", "xen3"}
         assert facts_of(two) == facts_of(three) == {"drain/n1"}
 
 

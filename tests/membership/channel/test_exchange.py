@@ -50,6 +50,20 @@ async def test_who_is_reached_has_it_durable_when_that_is_said(
     assert four.taken == 0
 
 
+async def test_who_missed_something_acknowledges_nothing_until_it_has_all() -> None:
+    """An effect rests on everything that was said before it, not on the last fact alone."""
+    one, two = ChannelNode("xen1"), ChannelNode("xen2")
+    async with running(one, two):
+        one.see({"xen2": ALIVE})
+        two.broken = OSError("disk full")
+        one.take([fact(1)])
+        assert await one.exchange.share([fact(1)]) == {"xen2": False}
+        two.broken = None
+        one.take([fact(2)])
+        assert await one.exchange.share([fact(2)]) == {"xen2": True}
+        assert two.ledger == one.ledger
+
+
 async def test_ledgers_that_differ_become_the_same_in_both_directions() -> None:
     one, two = ChannelNode("xen1"), ChannelNode("xen2")
     both, older, newer = fact(1), fact(2), fact(2, term=2)

@@ -192,10 +192,11 @@ class PeerDaemon:
     def hand_over(self, to: str) -> None:
         self._heart(to)
 
-    async def share(self, facts: Sequence[Fact]) -> None:
+    async def share(self, facts: Sequence[Fact]) -> tuple[str, ...]:
         self.process.seam("not yet shared")
-        await self._exchange.share(facts)
+        acknowledged = await self._exchange.share(facts)
         self.process.seam("shared")
+        return tuple(name for name, done in acknowledged.items() if done)
 
     async def gather(self, within_s: float) -> tuple[str, ...]:
         return await self._exchange.gather(within_s)
