@@ -27,6 +27,13 @@ from schema.model import Frozen
 SCOPES = ("intent", "drift", "rebalance", "recovery", "fencing")
 DEFAULT_SCOPES = ("intent", "drift", "rebalance")
 HOLD = "hold/"
+INTENT = "intent/"
+
+TOMBSTONES: Mapping[str, int] = {HOLD: 100, INTENT: 1000}
+"""How many withdrawn facts under a prefix are kept: the newest. A copy that was away for so long that
+more than those were withdrawn meanwhile brings back what it still knows. An intent is withdrawn again
+by the leader; a hold stands again until somebody looks: with 100 releases in between that is no
+accident. Below these numbers nothing that was withdrawn comes back."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What would not fit elsewhere (an index, a file of another tool) is no term and no number of a fact."""
@@ -243,6 +250,22 @@ def _stamp(fact: Fact) -> int:
     return int.from_bytes(hashlib.sha256(written(fact)).digest()[:8], "big")
 
 
+def _forget(merged: dict[str, Fact], news: Iterable[Fact]) -> int:
+    """Drop the oldest of too many withdrawn facts. What their stamps change in that of the whole."""
+    change = 0
+    for prefix, most in TOMBSTONES.items():
+        if not any(f.key.startswith(prefix) and isinstance(f.value, Withdrawn) for f in news):
+            continue
+        gone = [
+            fact
+            for key, fact in merged.items()
+            if key.startswith(prefix) and isinstance(fact.value, Withdrawn)
+        ]
+        for fact in sorted(gone, key=_rank, reverse=True)[most:]:
+            change ^= _stamp(merged.pop(fact.key))
+    return change
+
+
 def _hold(fact: Fact) -> Hold | None:
     """The hold that a fact is. One that is not understood stops us like every other, until its release."""
     if isinstance(fact.value, Opaque) and fact.key.startswith(HOLD):
@@ -260,6 +283,7 @@ class Ledger(Frozen, frozen=True, kw_only=True):
 
     def merge(self, facts: Iterable[Fact]) -> Ledger:
         """This ledger and `facts` together: per key the higher (term, seq)."""
+        facts = tuple(facts)
         merged = dict(self.facts)
         stamp = self.stamp
         for fact in facts:
@@ -267,7 +291,8 @@ class Ledger(Frozen, frozen=True, kw_only=True):
             if known is None or _rank(fact) > _rank(known):
                 stamp ^= _stamp(fact) if known is None else _stamp(fact) ^ _stamp(known)
                 merged[fact.key] = fact
-        if len(merged) > len(self.facts):
+        stamp ^= _forget(merged, facts)
+        if merged.keys() != self.facts.keys():
             merged = {key: merged[key] for key in sorted(merged)}
         return Ledger(facts=merged, stamp=stamp)
 

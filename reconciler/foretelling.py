@@ -7,17 +7,23 @@ one proven way out: what the leader began is in flight here too, and settles by 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import msgspec
 
 from membership.clock import Now
-from membership.ledger import Fact, FactValue, Intent, Ledger, SealedSession
+from membership.ledger import INTENT, Fact, FactValue, Intent, Ledger, SealedSession, Withdrawn
 from reconciler.actions import Action, Answer, CleanShutdown, DisableNode, Verb
 from reconciler.journal import LEADER_LOST, InFlight, JournalState
-from reconciler.records import Answered, AnyEntry, Foretold, Intended, Succeeded
+from reconciler.records import Answered, AnyEntry, Foretold, Forgotten, Intended, Succeeded
 
 RECENT_S = 60.0
 """An answered call that we learn of later than that is history: the pool shows what came of it."""
+
+FORGET_S = 600.0
+"""So long the ledger tells of a call after the last word of it: for nodes that were away meanwhile."""
+
+MOST_AT_ONCE = 20
 
 _ACTION: msgspec.json.Decoder[Action] = msgspec.json.Decoder(Action)
 _ANSWER: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
@@ -33,20 +39,36 @@ def told(me: str, flight: InFlight) -> tuple[str, FactValue]:
         action=msgspec.json.encode(flight.action).decode(),
         answer=answer,
     )
-    return f"intent/{flight.subject}", intent
+    return f"{INTENT}{flight.subject}", intent
 
 
 def still_told(flight: InFlight, ledger: Ledger) -> int | None:
     """The term in which the ledger was told of this call of ours, if that is what it still says of the
     object. A leader that was away may learn of an answer when its successor has long gone on."""
-    fact = ledger.facts.get(f"intent/{flight.subject}")
+    fact = ledger.facts.get(f"{INTENT}{flight.subject}")
     if fact is None or not isinstance(fact.value, Intent) or fact.value.txn != flight.txn:
         return None
     return fact.term
 
 
+def outlived(ledger: Ledger, journal: JournalState, now: Now) -> Iterator[tuple[str, FactValue]]:
+    """Facts of calls that are settled for long, withdrawn by whoever acts: a few at a time. What a call
+    left to be given back is told until it is given back, else a successor would not know of it."""
+    owed = journal.busy | journal.own_stops.keys() | journal.own_cordons
+    old = (
+        key
+        for key, fact in ledger.facts.items()
+        if isinstance(fact.value, Intent)
+        and fact.value.subject not in owed
+        and now.epoch_s - fact.at_epoch_s > FORGET_S
+    )
+    for key in islice(old, MOST_AT_ONCE):
+        yield key, Withdrawn(by="cxm")
+
+
 def taken_in(facts: Iterable[Fact], journal: JournalState, me: str, now: Now) -> Iterator[AnyEntry]:
     """The entries by which our journal follows what other nodes told of their calls."""
+    facts = tuple(facts)
     others = [fact for fact in facts if _of_another(fact, me)]
     succeeded = journal.succeeded
     last = max(others, key=lambda fact: fact.term, default=None)
@@ -58,6 +80,11 @@ def taken_in(facts: Iterable[Fact], journal: JournalState, me: str, now: Now) ->
         if isinstance(fact.value, Intent):
             age_s = now.epoch_s - fact.at_epoch_s
             yield from _taken(fact, fact.value, journal, age_s, succeeded)
+    for fact in facts:
+        subject = fact.key.removeprefix(INTENT)
+        if subject in journal.taken and isinstance(fact.value, Withdrawn):
+            yield from _superseded(subject, journal)
+            yield Forgotten(subject=subject)
 
 
 def _of_another(fact: Fact, me: str) -> bool:
@@ -82,7 +109,7 @@ def _taken(
         return
     if journal.taken.get(intent.subject) == intent.txn:
         return
-    yield from _superseded(intent, journal)
+    yield from _superseded(intent.subject, journal)
     yield Foretold(txn=intent.txn, subject=intent.subject)
     if answer is not None and age_s > RECENT_S and not _owes(action):
         return
@@ -95,10 +122,10 @@ def _taken(
         yield Answered(txn=intent.txn, answer=answer)
 
 
-def _superseded(intent: Intent, journal: JournalState) -> Iterator[AnyEntry]:
+def _superseded(subject: str, journal: JournalState) -> Iterator[AnyEntry]:
     """The leader is past an earlier call on this object, whose answer we missed."""
     for txn, flight in journal.in_flight.items():
-        if flight.subject == intent.subject and flight.by and flight.answered_s is None:
+        if flight.subject == subject and flight.by and flight.answered_s is None:
             yield Answered(txn=txn, answer=LEADER_LOST)
 
 

@@ -39,6 +39,7 @@ from reconciler.records import (
     Diverged,
     Entry,
     Foretold,
+    Forgotten,
     FoundOpen,
     Intended,
     LeaderChanged,
@@ -316,6 +317,11 @@ def _foretold(state: JournalState, entry: Foretold, at_s: float) -> None:
     state.taken[entry.subject] = entry.txn
 
 
+def _forgotten(state: JournalState, entry: Forgotten, at_s: float) -> None:
+    del at_s
+    state.taken.pop(entry.subject, None)
+
+
 def _leader_changed(state: JournalState, entry: LeaderChanged, at_s: float) -> None:
     del at_s
     state.leader = (entry.leader, entry.term)
@@ -356,6 +362,7 @@ _STEPS: dict[type[Entry], Callable[[JournalState, Any, float], None]] = {
     Retried: _retried,
     FoundOpen: _found_open,
     Foretold: _foretold,
+    Forgotten: _forgotten,
     LeaderChanged: _leader_changed,
     TookOver: _took_over,
     Succeeded: _took_over,

@@ -22,7 +22,7 @@ from reconciler.asking import decide
 from reconciler.diff import diff
 from reconciler.drift import Drift
 from reconciler.facts import Facts
-from reconciler.foretelling import still_told, taken_in, told
+from reconciler.foretelling import outlived, still_told, taken_in, told
 from reconciler.inflight import found_open, settle, timeout_s
 from reconciler.journal import InFlight, JournalState
 from reconciler.leading import Ground, Leading, Moves
@@ -496,6 +496,8 @@ class Reconciler:
         self._planned_for = self._in_force()
         if self._leading.may_act(now) and self._ground().follows:
             self._emit(desired, now)
+            for key, gone in () if self._view.alone else outlived(self._ledger, self._journal, now):
+                self._share(now, key, gone)
         self._notice(now)
         self._prove(observed, now)
         self._due_s = self._next(now)

@@ -195,6 +195,12 @@ class Foretold(Entry, tag="foretold", frozen=True, kw_only=True):
     subject: str
 
 
+class Forgotten(Entry, tag="forgotten", frozen=True, kw_only=True):
+    """The ledger says nothing more of calls on `subject`: they are settled for long."""
+
+    subject: str
+
+
 class LeaderChanged(Entry, tag="leader", frozen=True, kw_only=True):
     """Another node leads, or the same one in another term; `leader` None: nobody. Calls of the one that
     was may still come to the pool: nobody has ended its session yet."""
@@ -254,6 +260,7 @@ AnyEntry = (
     | FoundOpen
     | Excepted
     | Foretold
+    | Forgotten
     | LeaderChanged
     | TookOver
     | Succeeded

@@ -142,6 +142,10 @@ def _foretold(entry: r.Foretold) -> Told:
     return Told(_NO_SIGN, "", f"the leader's call {entry.txn} is taken note of")
 
 
+def _forgotten(entry: r.Forgotten) -> Told:
+    return Told(_NO_SIGN, "", f"calls on {entry.subject} are settled for long")
+
+
 def _leader_changed(entry: r.LeaderChanged) -> Told:
     if entry.leader is None:
         why = f": {entry.reason}" if entry.reason else ""
@@ -193,6 +197,7 @@ _TELLERS: dict[type[r.Entry], Callable[[Any], Told]] = {
     r.Excepted: _excepted,
     r.FoundOpen: _found_open,
     r.Foretold: _foretold,
+    r.Forgotten: _forgotten,
     r.LeaderChanged: _leader_changed,
     r.TookOver: _took_over,
     r.Succeeded: _succeeded,

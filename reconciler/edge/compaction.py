@@ -71,7 +71,7 @@ def _slot(record: Record, state: JournalState) -> tuple[str, ...] | None:
             return ("retried", subject)
         case Noticed(object=name, reason=reason) if (name, reason) in state.noticed:
             return ("noticed", name, reason)
-        case Foretold(subject=subject):
+        case Foretold(subject=subject) if subject in state.taken:
             return ("foretold", subject)
         case Paged(key=key) if key in state.paged:
             return ("paged", key)

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from membership.ledger import Fact, FoundedVoters, Ledger
 from membership.roster import Voters
-from membership.view import PeerState, View
+from membership.view import Peer, PeerState, View
 from reconciler.messages import Effect, Event, Share, TermClaimed, TreeLoaded, Write
 from reconciler.observed import Observed
 from reconciler.paging import Page
@@ -97,6 +97,11 @@ class Member:
         if founded is None:
             return first
         return Voters(epoch=founded.epoch, names=founded.names, term=founded.term)
+
+    def shown(self, state: PeerState, term: int, first: Voters) -> Peer:
+        """What its heartbeats tell others."""
+        rank = self.voters(first).rank
+        return Peer(state=state, term=term, voters=rank, notes={"ledger": self.ledger.digest})
 
     @property
     def state(self) -> PeerState:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from membership.clock import Now
 from membership.ledger import Fact, Ledger, Target, TermClaim
 from membership.roster import Timing, Voters
-from membership.view import Peer, PeerState, View, unknown
+from membership.view import PeerState, View, unknown
 from reconciler.actions import NOT_SHARED, Call, Done, Retry
 from reconciler.journal import replay
 from reconciler.messages import (
@@ -150,7 +150,7 @@ class Parliament:
             lead_until_s=self.lead_until_s if leads else 0.0,
             acts_from_s=self.acts_from_s if leads else 0.0,
             peers={
-                name: Peer(state=state, term=self.term, voters=self[name].voters(self.first).rank)
+                name: self[name].shown(state, self.term, self.first)
                 for name, state in states.items()
             },
             engine="builtin",

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import Fact, Intent, Ledger, SealedSession
+from membership.ledger import Fact, Intent, Ledger, SealedSession, Withdrawn
 from reconciler.actions import (
     Action,
     Answer,
@@ -21,9 +21,9 @@ from reconciler.actions import (
     StartOn,
     Verb,
 )
-from reconciler.foretelling import RECENT_S, still_told, taken_in, told
+from reconciler.foretelling import FORGET_S, RECENT_S, outlived, still_told, taken_in, told
 from reconciler.inflight import settle
-from reconciler.journal import LEADER_LOST, InFlight, JournalState
+from reconciler.journal import LEADER_LOST, InFlight, JournalState, OwnStop, replay
 from reconciler.messages import FactsMerged
 from reconciler.records import (
     Answered,
@@ -287,6 +287,49 @@ def test_a_real_answer_takes_the_place_of_a_lost_one() -> None:
     take(journal, fact("t1", answer=Done()))
     assert journal.in_flight["t1"].answer == Done()
     assert take(journal, fact("t1", answer=LEADER_LOST)) == []
+
+
+# --- what is over for long ---
+
+
+def test_what_is_settled_for_long_is_withdrawn_and_what_is_owed_is_told_on() -> None:
+    ledger = Ledger().merge([fact("t1", node="anna", answer=Done(), age_s=FORGET_S + 1.0)])
+    journal = JournalState()
+    assert [key for key, _ in outlived(ledger, journal, NOW)] == [f"intent/{VM}"]
+    journal.own_stops[VM] = OwnStop(Cause.INTENT, "r", None, 0.0)
+    assert list(outlived(ledger, journal, NOW)) == []
+    young = Ledger().merge([fact("t1", answer=Done(), age_s=FORGET_S - 1.0)])
+    assert list(outlived(young, JournalState(), NOW)) == []
+
+
+def test_what_is_in_flight_is_told_on_however_old() -> None:
+    journal = led_by("bert", 2)
+    old = fact("t1", age_s=86_400.0)
+    take(journal, old)
+    assert list(outlived(Ledger().merge([old]), journal, NOW)) == []
+
+
+def test_what_is_withdrawn_is_forgotten_and_keeps_nobody_waiting() -> None:
+    """A follower that missed the answer would wait for it for ever."""
+    journal = led_by("bert", 2)
+    take(journal, fact("t1"))
+    gone = replace(fact("t1", term=3), seq=9, value=Withdrawn(by="cxm"))
+    take(journal, gone)
+    assert journal.taken == {}
+    assert journal.in_flight["t1"].answer == LEADER_LOST
+
+
+def test_the_facts_of_many_calls_do_not_pile_up() -> None:
+    names = [f"w{number}" for number in range(6)]
+    tree = desired(nodes={"xen1": {}}, vms={name: {"state": "running"} for name in names})
+    house = parliament(tree, pool(tree, vms={name: {} for name in names}))
+    house.elect("anna")
+    house.rest()
+    assert len(house.performed) == len(names)
+    house.pass_s(FORGET_S + 120.0)
+    for member in house.living:
+        assert member.ledger.values(Intent) == ()
+        assert replay(member.records).taken == {}
 
 
 # --- telling ----------------------------------------------------------------------------------------------

@@ -205,8 +205,6 @@ def test_such_a_call_is_made_once_enough_have_the_ledger() -> None:
     fresh = cut_off()
     fresh.reconnect("anna")
     fresh.settle()
-    digest = fresh["anna"].ledger.digest
-    fresh.notes = {name: {"ledger": digest} for name in ("bert", "cleo")}
     fresh.push()
     fresh.rest()
     assert len(fresh.performed) == 2

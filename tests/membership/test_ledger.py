@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from membership.clock import Now
 from membership.ledger import (
+    TOMBSTONES,
     Drain,
     Fact,
     FactValue,
@@ -196,3 +197,31 @@ def test_a_freeze_ends_by_the_wall_clock_that_peers_share() -> None:
     assert held.freezes(Now(mono_s=0.0, epoch_s=99.0)) == (freeze,)
     assert held.next_expiry(Now(mono_s=0.0, epoch_s=99.0)) == 1.0
     assert held.freezes(Now(mono_s=0.0, epoch_s=100.0)) == ()
+
+
+def withdrawn(key: str, seq: int) -> Fact:
+    return Fact(key=key, term=2, seq=seq, at_epoch_s=0.0, value=Withdrawn(by="x"))
+
+
+@pytest.mark.parametrize("prefix", TOMBSTONES)
+def test_of_what_was_withdrawn_the_newest_are_kept(prefix: str) -> None:
+    most = TOMBSTONES[prefix]
+    gone = [withdrawn(f"{prefix}{seq}", seq) for seq in range(1, most + 4)]
+    at_once = Ledger().merge(gone)
+    assert len(at_once.facts) == most
+    assert f"{prefix}3" not in at_once.facts
+    ledger = Ledger().merge(gone[: most - 1])
+    for fact in gone[most - 1 :]:
+        ledger = ledger.merge([fact])
+    assert (ledger, ledger.digest) == (at_once, at_once.digest)
+    assert Ledger().merge(ledger.facts.values()).digest == ledger.digest
+
+
+def test_a_copy_that_was_away_brings_no_released_hold_back() -> None:
+    old = Fact(
+        key="hold/H1", term=1, seq=1, at_epoch_s=0.0, value=Hold(id="H1", reason="r", by="x")
+    )
+    released = Ledger().merge([old, withdrawn("hold/H1", 2)])
+    others = [withdrawn(f"hold/H{n}", n) for n in range(3, TOMBSTONES["hold/"] + 2)]
+    assert released.merge(others).merge([old]).holds == ()
+    assert Ledger().merge([old]).merge(released.facts.values()).holds == ()
