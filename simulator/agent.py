@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from simulator.bmc import BmcError, BmcIdentity, Bmcs, PowerState
-from simulator.pool import Pool
+from simulator.site import Site
 
 T = TypeVar("T")
 
@@ -24,8 +24,8 @@ _ASK_AGAIN_S = 1.0
 class FenceAgent:
     """All fence devices of a pool, by name. An unknown name raises LookupError."""
 
-    def __init__(self, pool: Pool, bmcs: Bmcs) -> None:
-        self._pool = pool
+    def __init__(self, site: Site, bmcs: Bmcs) -> None:
+        self._site = site
         self._bmcs = bmcs
 
     async def status(self, name: str) -> PowerState:
@@ -54,7 +54,7 @@ class FenceAgent:
     async def _switch(self, name: str, to: PowerState) -> None:
         if await self.status(name) == to:
             return
-        clock = self._pool.clock
+        clock = self._site.clock
         await self._patiently(name, self._bmcs.switch(name, to))
         until = clock.now() + POWER_TIMEOUT_S
         while clock.now() < until:
@@ -65,7 +65,7 @@ class FenceAgent:
 
     async def _patiently(self, name: str, asking: Coroutine[Any, Any, T]) -> T:
         """The answer; silence is waited out. The device goes on with what the agent gave up on."""
-        clock = self._pool.clock
+        clock = self._site.clock
         until = clock.now() + POWER_TIMEOUT_S
         job = asyncio.create_task(asking)
         limit = asyncio.create_task(clock.sleep(POWER_TIMEOUT_S))

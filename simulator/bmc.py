@@ -11,11 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from simulator import guests
 from simulator.faults import Fault
-from simulator.pool import Pool
+from simulator.site import Site
 from simulator.spec import BmcSpec, OutletSpec
-from simulator.supply import Supply
 
 PowerState = Literal["on", "off"]
 Kind = Literal["no-answer", "refused", "unknown", "not-switched"]
@@ -49,10 +47,10 @@ class BmcIdentity:
 class Bmcs:
     """All fence devices of a pool, by name. An unknown name raises LookupError."""
 
-    def __init__(self, pool: Pool, supply: Supply) -> None:
-        self._pool = pool
-        self._supply = supply
-        self._specs = {spec.name: spec for spec in pool.spec.bmcs}
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._supply = site.supply
+        self._specs = {spec.name: spec for spec in site.spec.bmcs}
         self._watchers: list[Callable[[], None]] = []
 
     def names(self) -> list[str]:
@@ -87,7 +85,7 @@ class Bmcs:
         if isinstance(self.spec(name), OutletSpec):
             raise LookupError(f"{name} is an outlet and knows nothing of what hangs on it")
         switched = self._switched(name)
-        host = next(host for host in self._pool.spec.hosts if host.name == switched)
+        host = next(host for host in self._site.spec.hosts if host.name == switched)
         return BmcIdentity(str(uuid.uuid5(uuid.UUID(host.uuid), "system")), host.serial)
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -112,9 +110,9 @@ class Bmcs:
         """Give the command; returns when the device has taken it. Raises BmcError."""
         await self._reach(name)
         if self._fault("lies", name) is None:
-            guests.in_background(self._pool, self._carry_out(name, to))
+            self._site.in_background(self._carry_out(name, to))
         about = {"bmc": name, "host": self.spec(name).host}
-        if self._pool.faults.strike("bmc-reply-lost", **about) is not None:
+        if self._site.faults.strike("bmc-reply-lost", **about) is not None:
             raise BmcError("no-answer", f"{name} did not answer")
 
     async def _reach(self, name: str) -> None:
@@ -123,8 +121,8 @@ class Bmcs:
             await hang.ended.wait()
         slow = self._fault("slow", name)
         if slow is not None:
-            await self._pool.clock.sleep(int(slow.scope["ms"]) / 1000)
-        await self._pool.clock.work(self._pool.latencies.draw("bmc"))
+            await self._site.clock.sleep(int(slow.scope["ms"]) / 1000)
+        await self._site.clock.work(self._site.latencies.draw("bmc"))
         if not self.lives(name):
             raise BmcError("no-answer", f"{name} does not answer")
         if self.refuses(name):
@@ -133,13 +131,13 @@ class Bmcs:
     async def _carry_out(self, name: str, to: PowerState) -> None:
         soft = self._fault("soft-off", name) if to == "off" else None
         if soft is not None:
-            await self._pool.clock.sleep(_ms(soft, SOFT_OFF_S))
+            await self._site.clock.sleep(_ms(soft, SOFT_OFF_S))
         else:
-            await self._pool.clock.work(self._pool.latencies.draw("bmc_switch"))
+            await self._site.clock.work(self._site.latencies.draw("bmc_switch"))
         self._throw(name, on=to == "on")
         again = self._fault("auto-on", name) if to == "off" else None
         if again is not None:
-            await self._pool.clock.sleep(_ms(again, 0.0))
+            await self._site.clock.sleep(_ms(again, 0.0))
             self._throw(name, on=True)
 
     def _throw(self, name: str, on: bool) -> None:
@@ -168,7 +166,7 @@ class Bmcs:
 
     def _fault(self, kind: str, name: str) -> Fault | None:
         about = {"bmc": name, "host": self.spec(name).host}
-        return self._pool.faults.active(f"bmc-{kind}", **about)
+        return self._site.faults.active(f"bmc-{kind}", **about)
 
 
 def _ms(fault: Fault, otherwise_s: float) -> float:

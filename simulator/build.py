@@ -1,19 +1,22 @@
 """A pool file becomes a database and running domains."""
 
 from simulator import devices, guests, memory, occupancy
-from simulator.database import Row
+from simulator.database import Database, Row
+from simulator.machines import Machine
 from simulator.pool import Guest, HostState, Pool
 from simulator.records import usual
+from simulator.site import Site
 from simulator.spec import HostSpec, NetworkSpec, PoolSpec, SrSpec, VmSpec
 from simulator.values import NEVER, NULL, Record, Value, as_map
 
 
-def build(pool: Pool, addresses: dict[str, str]) -> None:
-    """Fill the empty pool by its specification; ``addresses`` is by host name."""
-    spec = pool.spec
+def build(site: Site, addresses: dict[str, str]) -> None:
+    """Fill the empty site by its specification; ``addresses`` is by host name."""
+    pool = site.reign = Pool(site, Database(site.chance, site.clock))
+    spec = site.spec
     row = pool.db.insert("pool", **usual("pool"), uuid=spec.uuid, name_label=spec.name)
     for host in spec.hosts:
-        pool.hosts[host.name] = _host(pool, host, addresses[host.name])
+        _machine(pool, host, addresses[host.name])
     pool.db.update(row, master=next(iter(pool.hosts.values())).row.ref, cpu_info=_level(spec))
     for kind in usual("SM_types"):
         _driver(pool, kind)
@@ -26,14 +29,32 @@ def build(pool: Pool, addresses: dict[str, str]) -> None:
         if vm.snapshot_of:
             original = vms[vm.snapshot_of].ref
             pool.db.update(vms[vm.name], snapshot_of=original, snapshot_time=pool.clock.date())
+    site.settle()
+    pool.links.copy_now()
 
 
-def _host(pool: Pool, spec: HostSpec, address: str) -> HostState:
+def _machine(pool: Pool, spec: HostSpec, address: str) -> None:
+    master = pool.spec.hosts[0].name
+    booted = pool.clock.wall()
+    machine = Machine(
+        spec.name,
+        spec.uuid,
+        address,
+        master=master,
+        appointed=master,
+        pool=pool,
+        copy=pool.db.copy(pool.clock.now()),
+        booted_at=booted,
+    )
+    pool.site.machines.add(machine)
+    pool.know(machine, _host(pool, spec, address, booted))
+
+
+def _host(pool: Pool, spec: HostSpec, address: str, booted: float) -> Row:
     db = pool.db
     metrics = db.insert(
         "host_metrics", memory_total=spec.memory, live=True, last_updated=pool.clock.date()
     )
-    booted = pool.clock.wall()
     boot = f"{int(booted)}."
     known = usual("host")
     strings = {**as_map(known["bios_strings"]), "system-serial-number": spec.serial}
@@ -51,7 +72,7 @@ def _host(pool: Pool, spec: HostSpec, address: str) -> HostState:
     )
     _cores(pool, row, spec)
     _dom0(pool, row, spec)
-    return HostState(spec.name, spec.uuid, address, row, booted_at=booted)
+    return row
 
 
 def _cpu_info(spec: HostSpec) -> Record:

@@ -3,6 +3,9 @@
 An operation runs as a job of its own. Two things end a job early: its task is cancelled, or the
 host that carries it out goes down. If the toolstack that took the call goes down while another host
 carries it out, the call is abandoned: nobody will hear of it, and it goes on to its end in the dark.
+
+A host that merely loses its power says nothing to anybody: what it carried out for another host
+stands still until TCP gives up, or until somebody writes the host or the VM off.
 """
 
 from __future__ import annotations
@@ -16,18 +19,24 @@ from simulator.events import Registrations
 from simulator.values import ApiError, Unreachable, Value
 
 if TYPE_CHECKING:
+    from simulator.machines import Machine
     from simulator.pool import HostState, LogEntry, Pool
+    from simulator.site import Site
 
 
 class Call:
-    """A call in progress. ``at`` is the host that carries it out, at first the one that took it."""
+    """A call in progress. ``at`` is the server that carries it out, at first the one that took it;
+    ``pool`` is the database that it is about."""
 
-    def __init__(self, pool: Pool, calls: Calls, host: HostState, message: Message) -> None:
-        self.pool = pool
-        self.calls = calls
-        self.taken_by = host
-        self.at = host
+    def __init__(self, site: Site, machine: Machine, message: Message) -> None:
+        self.site = site
+        self.pool: Pool = machine.pool
+        self.calls = site.calls
+        self.taken_by = machine
+        self.at = machine
         self.message = message
+        self._boots = machine.boots
+        self._host_ref = ""
         self.session: Row | None = None
         self.session_ref = ""
         self.task: Row | None = None
@@ -50,20 +59,33 @@ class Call:
 
     async def work(self, seconds: float) -> None:
         """Take ``seconds`` at speed 1 over it."""
-        await self.pool.clock.work(seconds)
+        await self.sleep(seconds / self.site.clock.speed)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait ``seconds`` of the clock, and for as long as the server at work makes no step."""
+        await self.site.clock.sleep(seconds)
+        await self.site.machines.progress(self.at, self._boots)
 
     async def take(self, latency: str) -> None:
         """Take as long as this kind of work takes."""
-        await self.work(self.pool.latencies.draw(latency))
+        await self.work(self.site.latencies.draw(latency))
 
-    def forward(self, host: HostState) -> None:
-        """Have the rest done by ``host``. CANNOT_CONTACT_HOST, or HOST_OFFLINE once it is known."""
+    def assert_reachable(self, host: HostState) -> None:
+        """CANNOT_CONTACT_HOST if the master does not hear it, or HOST_OFFLINE once it is known."""
         if not host.reachable:
             known = not self.pool.is_live(host.row)
             raise ApiError("HOST_OFFLINE" if known else "CANNOT_CONTACT_HOST", host.row.ref)
-        self.at = host
+
+    def forward(self, host: HostState) -> None:
+        """Have the rest done by ``host``, which must be reachable."""
+        self.assert_reachable(host)
+        self.at, self._boots, self._host_ref = host.machine, host.machine.boots, host.row.ref
         if self.task is not None:
             self.pool.db.update(self.task, resident_on=host.row.ref)
+
+    def no_contact(self) -> ApiError:
+        """The failure of a call whose host is gone."""
+        return ApiError("CANNOT_CONTACT_HOST", self._host_ref)
 
     def progress(self, fraction: float) -> None:
         """Show how far it is, 0 to 1; it never goes back."""
@@ -118,20 +140,50 @@ class Calls:
             if call.task_ref == task and call.cancellable:
                 call.interrupt(ApiError("TASK_CANCELLED", task))
 
-    def host_lost(self, host: HostState) -> None:
-        """The host went down: what it took is abandoned, what it carried out fails."""
+    def toolstack_lost(self, machine: Machine) -> None:
+        """A toolstack went down: what it took is abandoned, what it carried out fails."""
         for call in self.running():
-            if call.taken_by is host:
+            if call.taken_by is machine:
                 call.abandoned.set()
-            if call.at is host:
-                own = call.taken_by is host
-                lost = ApiError("CANNOT_CONTACT_HOST", host.row.ref)
-                call.interrupt(Unreachable(f"{host.name} went down") if own else lost)
+            if call.at is machine:
+                call.interrupt(_lost(call))
+
+    def power_lost(self, machine: Machine) -> list[Call]:
+        """The server is dark: what it took is abandoned. Answers what it carried out for others:
+        that stands still, until TCP or somebody else gives it up."""
+        stranded = []
+        for call in self.running():
+            if call.taken_by is machine:
+                call.abandoned.set()
+            if call.at is machine and call.taken_by is machine:
+                call.interrupt(_lost(call))
+            elif call.at is machine:
+                stranded.append(call)
+        return stranded
+
+    def abort_at(self, machine: Machine) -> None:
+        """Cancel what the server carried out for others; it has come back, or is written off."""
+        for call in self.running():
+            if call.at is machine and call.taken_by is not machine:
+                call.interrupt(ApiError("TASK_CANCELLED", call.task_ref))
+
+    def abort_on(self, vm: Row) -> None:
+        """Cancel what holds the VM: its state is being written over."""
+        for call in self.running():
+            if call.holding is vm:
+                call.interrupt(ApiError("TASK_CANCELLED", call.task_ref))
 
     def in_the_dark(self, vm: Row) -> bool:
         """Whether an abandoned call still works on the VM, unseen in its current_operations."""
-        return any(c.holding is vm and c.abandoned.is_set() for c in self.running())
+        held = (c.holding for c in self.running() if c.abandoned.is_set())
+        return any(row is not None and row.ref == vm.ref for row in held)
 
     def running(self) -> list[Call]:
         """The calls that run, oldest first."""
         return list(self._running.values())
+
+
+def _lost(call: Call) -> ApiError | Unreachable:
+    if call.at is call.taken_by:
+        return Unreachable(f"{call.at.name} went down")
+    return call.no_contact()

@@ -19,7 +19,8 @@ from simulator.bmc import BmcError
 from simulator.database import Row
 from simulator.domains import CorruptionCase
 from simulator.faults import Fault, FaultError
-from simulator.pool import HostState, LogEntry
+from simulator.machines import Machine
+from simulator.pool import LogEntry
 from simulator.spec import BmcSpec
 from simulator.values import ApiError, DateTime, Unreachable, Value
 from simulator.world import World
@@ -109,23 +110,23 @@ class Control:
         return {
             "pool": {"name": pool.spec.name, "uuid": pool.spec.uuid},
             "clock": _iso(pool.clock.wall()),
-            "hosts": [self._host_status(host) for host in pool.hosts.values()],
+            "hosts": [self._host_status(machine) for machine in self._world.site.machines],
             "bmcs": [self._bmc_status(name) for name in self._world.bmcs.names()],
             "faults": [self._fault_status(fault) for fault in pool.faults.listed()],
             "corruption": len(pool.domains.corruption),
         }
 
-    def _host_status(self, host: HostState) -> Data:
-        pool = self._world.pool
-        names = [self._vm_name(domain.vm_uuid) for domain in pool.domains.on(host.name)]
+    def _host_status(self, machine: Machine) -> Data:
+        domains = self._world.site.domains.on(machine.name)
         return {
-            "name": host.name,
-            "uuid": host.uuid,
-            "address": host.address,
-            "role": "master" if host is pool.master else "slave",
-            "powered": host.powered,
-            "reachable": host.reachable,
-            "running": sorted(names),
+            "name": machine.name,
+            "uuid": machine.uuid,
+            "address": machine.address,
+            "role": "master" if machine.is_master else "slave",
+            "powered": machine.powered,
+            "reachable": machine.up,
+            "emergency": machine.stashed is not None,
+            "running": sorted(self._vm_name(domain.vm_uuid) for domain in domains),
         }
 
     def _bmc_status(self, name: str) -> Data:
@@ -143,12 +144,12 @@ class Control:
         return {"id": fault.id, "name": fault.name, "left_s": round(left, 3), "scope": scope}
 
     async def _power(self, request: Request) -> Data:
-        host = _one_of("host", request["host"], self._world.pool.hosts)
+        host = _one_of("host", request["host"], self._hosts())
         if request["to"] not in ("on", "off"):
             raise Refused("bad-request", f"power is switched on or off, not {request['to']!r}")
         switch = self._world.power_on if request["to"] == "on" else self._world.power_off
         switch(host)
-        return {"host": host, "powered": self._world.pool.hosts[host].powered}
+        return {"host": host, "powered": self._world.site.machines[host].powered}
 
     async def _bmc(self, request: Request) -> Data:
         """What a program at the device's own wires would do: the command is taken, not followed."""
@@ -177,7 +178,7 @@ class Control:
             for_s = _seconds("for", settings.pop("for", "60s"))
             for key in ("host", "onto"):
                 if key in settings:
-                    _one_of("host", settings[key], self._world.pool.hosts)
+                    _one_of("host", settings[key], self._hosts())
             if "bmc" in settings:
                 _one_of("fence device", settings["bmc"], self._world.bmcs.names())
             return {"id": faults.start(request["name"], for_s, **settings), "active": True}
@@ -203,15 +204,29 @@ class Control:
 
     async def _act(self, request: Request) -> Data:
         method = request["method"]
-        vm = self._find_vm(request["name"])
+        cls = method.removeprefix("Async.").partition(".")[0]
+        about = self._about(cls, request["name"])
         try:
             args = [_argument(text) for text in request["args"]]
-            result = await self._world.act(method, vm.text("uuid"), *args)
+            result = await self._world.act(method, about.text("uuid"), *args)
         except ApiError as error:
             raise Refused(error.code, f"{method} failed: {', '.join(error.description)}") from None
         except Unreachable as error:
             raise Refused("unreachable", f"{method}: no answer from the pool: {error}") from None
-        return {"method": method, "vm": vm.text("name_label"), "result": result}
+        return {
+            "method": method,
+            "object": {"class": about.cls, "name": about.text("name_label")},
+            "result": result,
+        }
+
+    def _about(self, cls: str, name: str) -> Row:
+        """What a method is called on: a host or the pool for one of theirs, a VM for any other."""
+        if cls not in ("host", "pool"):
+            return self._find_vm(name)
+        db = self._world.pool.db
+        rows = [*db.rows("host"), *(db.rows("pool") if cls == "pool" else [])]
+        named = {text: row for row in rows for text in (row.text("name_label"), row.text("uuid"))}
+        return named[_one_of(cls, name, named)]
 
     async def _log(self, _request: Request) -> Data:
         return {"entries": [_log_entry(entry) for entry in self._world.log]}
@@ -237,6 +252,9 @@ class Control:
             "hosts": list(case.hosts),
             "vms": list(case.vms),
         }
+
+    def _hosts(self) -> list[str]:
+        return [machine.name for machine in self._world.site.machines]
 
     def _vm_name(self, uuid: str) -> str:
         vms = (vm for vm in self._world.pool.db.rows("VM") if vm.text("uuid") == uuid)

@@ -11,7 +11,7 @@ import math
 import random
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from simulator.clock import Clock
@@ -105,10 +105,30 @@ class Tombstone:
     deleted: int
 
 
+IN_MEMORY = frozenset({"session", "task"})
+"""Classes of which no copy has anything and no restart of a master leaves anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A whole database at one moment. ``rows`` are class, reference, fields, created, modified.
+
+    Cheap, because rows replace their fields and never change them.
+    """
+
+    moment: float
+    generation: int
+    rows: tuple[tuple[str, str, Record, int, int], ...]
+
+
 class Database:
-    """All rows of all classes, the generation of the last change, and who waits for the next."""
+    """All rows of all classes, the generation of the last change, and who waits for the next.
+
+    ``before_change`` is called before anything is written.
+    """
 
     def __init__(self, chance: random.Random, clock: Clock) -> None:
+        self.before_change: Callable[[], None] = lambda: None
         self.generation = 0
         self.tombstones: deque[Tombstone] = deque(maxlen=TOMBSTONES_KEPT)
         self._tables: dict[str, dict[str, Row]] = {name: {} for name in data_model().classes}
@@ -118,6 +138,27 @@ class Database:
         self._chance = chance
         self._clock = clock
         self._waiting: list[asyncio.Future[None]] = []
+
+    @classmethod
+    def restored(cls, copy: Copy, chance: random.Random, clock: Clock) -> "Database":
+        """A database that begins as the copy, without sessions, tasks and tombstones."""
+        db = cls(chance, clock)
+        db.generation = copy.generation
+        for name, ref, fields, created, modified in copy.rows:
+            if name not in IN_MEMORY:
+                row = Row(name, ref, fields, created)
+                row.modified = modified
+                db._adopt(row)
+        for name, table in db._tables.items():
+            aged = sorted(table.items(), key=lambda item: item[1].created)
+            db._tables[name] = dict(aged)
+        return db
+
+    def copy(self, moment: float) -> Copy:
+        """All of it, as of ``moment`` (monotonic seconds)."""
+        rows = self._by_age.values()
+        found = tuple((r.cls, r.ref, r.fields, r.created, r.modified) for r in rows)
+        return Copy(moment, self.generation, found)
 
     def fresh_uuid(self) -> str:
         """A new uuid from the world's source of chance."""
@@ -129,6 +170,7 @@ class Database:
 
     def insert(self, cls: str, **fields: Value) -> Row:
         """A new object; what ``fields`` leaves out has its default, the uuid a fresh one."""
+        self.before_change()
         record = data_model().classes[cls].fresh()
         unknown = fields.keys() - record.keys()
         assert not unknown, f"{cls} has no {unknown}"
@@ -136,9 +178,7 @@ class Database:
         if not record.get("uuid", "."):
             record["uuid"] = self.fresh_uuid()
         row = Row(cls, self.fresh_ref(), record, self._count(cls))
-        self._tables[cls][row.ref] = self._by_age[row.ref] = row
-        if "uuid" in record:
-            self._uuids[cls, row.text("uuid")] = row
+        self._adopt(row)
         for field, value in record.items():
             self._point(row, field, NULL, value)
         self._wake(cls)
@@ -149,6 +189,7 @@ class Database:
         changed = {f: v for f, v in fields.items() if row.fields[f] != v}
         if not changed or self._tables[row.cls].get(row.ref) is not row:
             return
+        self.before_change()
         old = row.fields
         row.fields = {**old, **changed}
         self.touch(row)
@@ -157,14 +198,17 @@ class Database:
 
     def touch(self, row: Row) -> None:
         """Count a change of the row without making one (event.inject)."""
+        self.before_change()
         row.modified = self._count(row.cls)
         self._by_age[row.ref] = self._by_age.pop(row.ref)
         self._wake(row.cls)
 
     def delete(self, row: Row) -> None:
         """Remove the row and leave a tombstone; deleting twice is nothing."""
-        if self._tables[row.cls].pop(row.ref, None) is None:
+        if row.ref not in self._tables[row.cls]:
             return
+        self.before_change()
+        del self._tables[row.cls][row.ref]
         del self._by_age[row.ref]
         for field, value in row.fields.items():
             self._point(row, field, value, NULL)
@@ -240,6 +284,12 @@ class Database:
         for wake in waiting:
             if not wake.done():
                 wake.set_result(None)
+
+    def _adopt(self, row: Row) -> None:
+        self._tables[row.cls][row.ref] = self._by_age[row.ref] = row
+        self._newest[row.cls] = max(row.modified, self._newest.get(row.cls, 0))
+        if "uuid" in row.fields:
+            self._uuids[row.cls, row.text("uuid")] = row
 
     def _count(self, cls: str) -> int:
         self.generation += 1

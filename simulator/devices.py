@@ -6,7 +6,7 @@ only a proper stop, or the declaration that the host is dead, takes it away.
 
 from simulator.database import Row
 from simulator.domains import Disk
-from simulator.pool import Pool, without
+from simulator.pool import HostState, Pool, without
 from simulator.values import NULL, ApiError, Value
 
 _VDI_FREE = (
@@ -146,6 +146,14 @@ def clear_locks(pool: Pool, host: Row) -> None:
     """Take the host's marks off every disk: it has been declared dead."""
     for vdi in pool.db.rows("VDI"):
         pool.db.update(vdi, sm_config=without(vdi.map("sm_config"), f"host_{host.ref}"))
+
+
+def plug_at_boot(pool: Pool, host: HostState) -> None:
+    """A booted host plugs its storage, unless that is to fail; nobody else does it for it later."""
+    for pbd in pool.db.referred(host.row, "PBDs", "PBD"):
+        sr = pool.db.row("SR", pbd.text("SR")).text("name_label")
+        fails = pool.faults.strike("pbd-fail", host=host.name, sr=sr)
+        pool.db.update(pbd, currently_attached=fails is None)
 
 
 def attach(pool: Pool, vm: Row, task: str) -> None:

@@ -1,58 +1,99 @@
 """From a method's name and raw arguments to its answer: the server's own checks, in its order."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from simulator import accessors, sessions, tasks
-from simulator.calls import Call, Calls
+from simulator.calls import Call
 from simulator.coercion import coerce_arguments
+from simulator.database import Row
 from simulator.datamodel import Message, data_model
+from simulator.machines import Machine
 from simulator.operations import OPERATIONS, Operation
-from simulator.pool import HostState, LogEntry, Pool
-from simulator.values import NULL, ApiError, Unreachable, Value, as_text
+from simulator.pool import LogEntry, Pool
+from simulator.values import NULL, ApiError, InEmergency, Unreachable, Value, as_text
+
+if TYPE_CHECKING:
+    from simulator.site import Site
 
 _ASYNC = ("Async.", "InternalAsync.")
 _NOT_LOGGED = frozenset({"session", "event"})
-_ANY_HOST = frozenset({"host.is_in_emergency_mode", "host.ha_xapi_healthcheck"})
+_LOCAL = frozenset(
+    {
+        "session.slave_local_login", "session.slave_local_login_with_password",
+        "session.local_logout", "pool.emergency_transition_to_master",
+        "pool.emergency_reset_master", "pool.is_slave", "host.is_in_emergency_mode",
+        "host.ha_xapi_healthcheck", "host.emergency_ha_disable", "host.propose_new_master",
+        "host.commit_new_master", "host.abort_new_master", "host.local_assert_healthy",
+        "host.local_management_reconfigure", "host.management_disable",
+        "host.signal_networking_change", "host.shutdown_agent",
+        "host.get_system_status_capabilities",
+    }
+)  # fmt: skip
+"""What every host does by itself: in emergency mode, and whether or not its master answers."""
 
 
 class Dispatch:
-    """Carries out calls on a pool."""
+    """Carries out calls on the servers of a site."""
 
-    def __init__(self, pool: Pool, calls: Calls) -> None:
-        self._pool = pool
-        self._calls = calls
+    def __init__(self, site: Site) -> None:
+        self._site = site
 
-    async def perform(self, host: HostState, method: str, args: Sequence[Value]) -> Value:
-        """One call as it reaches a host. Raises ApiError; Unreachable if the host goes down."""
+    async def perform(self, machine: Machine, method: str, args: Sequence[Value]) -> Value:
+        """One call as it reaches a server. Raises ApiError; Unreachable if the server goes down."""
         prefix = next((p for p in _ASYNC if method.startswith(p)), "")
         bare = method.removeprefix(prefix)
+        if machine.stashed is not None and bare not in _LOCAL:
+            raise InEmergency(*machine.stashed.description)
         if bare == "system.listMethods":
             return data_model().method_names()
         message = data_model().message(bare)
         if message is None:
             raise ApiError("MESSAGE_METHOD_UNKNOWN", bare)
         _check_count(message, args)
-        call = Call(self._pool, self._calls, host, message)
-        rest = self._authorise(call, args) if message.takes_session else args
-        values = coerce_arguments(message, rest)
+        session = await self._authorise(machine, message, args) if message.takes_session else None
+        call = Call(self._site, machine, message)
+        call.session = session
+        call.session_ref = _reference(args) if message.takes_session else ""
+        values = coerce_arguments(message, args[1:] if message.takes_session else args)
         if prefix:
             return await self._begin(call, method, values)
         return await self._answer(call, values)
 
-    def _authorise(self, call: Call, args: Sequence[Value]) -> Sequence[Value]:
-        ref = args[0] if isinstance(args[0], str) else NULL
-        call.session_ref = ref
-        call.session = sessions.check(self._pool, call.taken_by, ref)
-        message = call.message
-        local = call.session is None and call.taken_by is not self._pool.master
-        if local and not (
-            accessors.is_read(message)
-            or message.full_name in _ANY_HOST
-            or message.name == "local_logout"
-        ):
-            raise ApiError("HOST_IS_SLAVE", self._pool.master.address)
-        return args[1:]
+    async def by_itself(self, pool: Pool, method: str, *values: Value) -> Value:
+        """What the master of a database does of its own accord, as if somebody had called it."""
+        message = data_model().message(method)
+        assert message is not None, method
+        call = Call(self._site, pool.master.machine, message)
+        return await self._answer(call, list(values))
+
+    async def _authorise(
+        self, machine: Machine, message: Message, args: Sequence[Value]
+    ) -> Row | None:
+        """The pool's session; None for one of this server alone."""
+        ref = _reference(args)
+        if ref in machine.local_sessions:
+            if message.full_name in _LOCAL or machine.is_master:
+                return None
+            if not accessors.is_read(message):
+                raise sessions.slave(self._site, machine)
+            await self._database(machine)
+            return None
+        if machine.stashed is not None:
+            raise ApiError("SESSION_INVALID", ref)
+        await self._database(machine)
+        return sessions.check(self._site, machine, ref)
+
+    async def _database(self, machine: Machine) -> None:
+        """A slave reads its master's database, and waits for it for ever."""
+        epoch = machine.epoch
+        while not (machine.is_master or machine.name in machine.pool.links.heard):
+            await self._site.machines.changed()
+            if machine.epoch != epoch:
+                raise Unreachable(f"{machine.name} went down")
 
     async def _answer(self, call: Call, values: list[Value]) -> Value:
         operation = OPERATIONS.get(call.message.full_name)
@@ -60,14 +101,14 @@ class Dispatch:
             return await self._access(call, values)
         if operation.tracked:
             label = call.message.full_name
-            call.task = tasks.create(self._pool, label, "", allowed=["cancel"])
+            call.task = tasks.create(call.pool, label, "", allowed=["cancel"])
         job = self._start(call, operation, values)
         # The caller may give up waiting; the operation goes on.
         await _either(job, call.abandoned)
         if call.abandoned.is_set():
             raise Unreachable(f"{call.taken_by.name} went down")
         if call.task is not None:
-            self._pool.db.delete(call.task)
+            call.pool.db.delete(call.task)
         failure = call.failure()
         if failure is not None:
             raise failure
@@ -80,7 +121,7 @@ class Dispatch:
         operation = OPERATIONS.get(call.message.full_name)
         if operation is None:
             operation = Operation(self._accessor_as_operation(call), tracked=True, changes=True)
-        call.task = tasks.create(self._pool, label, "", allowed=["cancel"])
+        call.task = tasks.create(call.pool, label, "", allowed=["cancel"])
         self._start(call, operation, values)
         await call.take("read")
         return call.task.ref
@@ -89,7 +130,7 @@ class Dispatch:
         if operation.changes:
             self._log(call, values)
         call.job = asyncio.create_task(_run(operation, call, values))
-        self._calls.add(call)
+        call.calls.add(call)
         call.job.add_done_callback(lambda _: self._finished(call))
         return call.job
 
@@ -104,25 +145,26 @@ class Dispatch:
         if call.task is None:
             return
         if failure is None:
-            tasks.succeed(self._pool, call.task, call.job.result())
+            tasks.succeed(call.pool, call.task, call.job.result())
         elif isinstance(failure, ApiError):
-            tasks.fail(self._pool, call.task, failure)
+            tasks.fail(call.pool, call.task, failure)
         if call.task_unwanted:
-            self._pool.db.delete(call.task)
+            call.pool.db.delete(call.task)
 
     async def _access(self, call: Call, values: list[Value]) -> Value:
         access = accessors.find_accessor(call.message)
         if access is None:
             raise ApiError("NOT_IMPLEMENTED", call.message.full_name)
+        epoch = call.taken_by.epoch
         if accessors.is_read(call.message):
-            await call.work(self._read_time(call.message))
+            await call.work(_read_time(call))
         else:
             await call.take("write")
             self._log(call, values)
-        if not call.taken_by.reachable:
+        if call.taken_by.epoch != epoch:
             raise Unreachable(f"{call.taken_by.name} went down")
         try:
-            answer = access(self._pool, values)
+            answer = access(call.pool, values)
         except ApiError as error:
             if call.entry is not None:
                 call.entry.outcome = error.code
@@ -131,24 +173,19 @@ class Dispatch:
             call.entry.outcome = "success"
         return answer
 
-    def _accessor_as_operation(self, call: Call) -> "_AccessorHandler":
+    def _accessor_as_operation(self, call: Call) -> _AccessorHandler:
         access = accessors.find_accessor(call.message)
         if access is None:
             raise ApiError("NOT_IMPLEMENTED", call.message.full_name)
         return _AccessorHandler(access)
 
-    def _read_time(self, message: Message) -> float:
-        count = self._pool.db.count(message.cls) if "get_all_records" in message.name else 0
-        latencies = self._pool.latencies
-        return latencies.draw("read") + (count * latencies.draw("per_object") if count else 0)
-
     def _log(self, call: Call, values: Sequence[Value]) -> None:
         message = call.message
         if message.cls in _NOT_LOGGED:
             return
-        cls, uuid, name = self._object(message, values)
+        cls, uuid, name = _object(call, values)
         call.entry = LogEntry(
-            time=self._pool.clock.wall(),
+            time=self._site.clock.wall(),
             host=call.taken_by.name,
             originator=call.originator,
             method=message.full_name,
@@ -156,17 +193,25 @@ class Dispatch:
             uuid=uuid,
             name=name,
         )
-        self._pool.log.append(call.entry)
+        call.pool.log.append(call.entry)
 
-    def _object(self, message: Message, values: Sequence[Value]) -> tuple[str, str, str]:
-        """Class, uuid and name of what the call is about, as far as that can be told."""
-        if message.params and message.params[0][1].kind == "ref":
-            cls = message.params[0][1].name
-            row = self._pool.db.find(cls, as_text(values[0]))
-            if row is not None:
-                name = row.fields.get("name_label", "")
-                return cls, row.text("uuid"), as_text(name)
-        return message.cls, "", ""
+
+def _read_time(call: Call) -> float:
+    message, latencies = call.message, call.site.latencies
+    count = call.pool.db.count(message.cls) if "get_all_records" in message.name else 0
+    return latencies.draw("read") + (count * latencies.draw("per_object") if count else 0)
+
+
+def _object(call: Call, values: Sequence[Value]) -> tuple[str, str, str]:
+    """Class, uuid and name of what the call is about, as far as that can be told."""
+    message = call.message
+    if message.params and message.params[0][1].kind == "ref":
+        cls = message.params[0][1].name
+        row = call.pool.db.find(cls, as_text(values[0]))
+        if row is not None:
+            name = row.fields.get("name_label", "")
+            return cls, row.text("uuid"), as_text(name)
+    return message.cls, "", ""
 
 
 class _AccessorHandler:
@@ -192,6 +237,10 @@ async def _either(job: asyncio.Task[Value], event: asyncio.Event) -> None:
 async def _run(operation: Operation, call: Call, values: list[Value]) -> Value:
     answer = await operation.handler(call, *values)
     return "" if answer is None else answer
+
+
+def _reference(args: Sequence[Value]) -> str:
+    return args[0] if isinstance(args[0], str) else NULL
 
 
 def _check_count(message: Message, args: Sequence[Value]) -> None:

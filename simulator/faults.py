@@ -1,14 +1,14 @@
 """Faults that are on: what is broken, where, and until when.
 
 The table knows names, scopes and ends. What a fault does is done by whoever it strikes: the world
-for ``host-off``, ``api-restart`` and ``migrate-fail``; the fence devices for ``bmc-…``; the wire
-for ``api-hang``, ``answer-lost`` and ``slow``. Durations are seconds of the clock whatever the speed
-of operations.
+for ``host-off``, ``api-restart``, ``db-rollback``, ``hang``, ``net-cut``, ``boot-fail``, ``pbd-fail``
+and ``migrate-fail``; the fence devices for ``bmc-…``; the wire for ``api-hang``, ``answer-lost`` and
+``slow``. Durations are seconds of the clock whatever the speed of operations.
 """
 
 import asyncio
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from simulator.clock import Clock
@@ -16,7 +16,12 @@ from simulator.clock import Clock
 SCOPES: Mapping[str, frozenset[str]] = {
     "api-hang": frozenset({"host", "method"}),
     "api-restart": frozenset({"host"}),
+    "boot-fail": frozenset({"host"}),
+    "db-rollback": frozenset(),
+    "hang": frozenset({"host"}),
     "host-off": frozenset({"host"}),
+    "net-cut": frozenset({"host", "from"}),
+    "pbd-fail": frozenset({"host", "sr"}),
     "migrate-fail": frozenset({"host", "vm", "count"}),
     "answer-lost": frozenset({"host", "method", "count"}),
     "slow": frozenset({"host", "method", "ms"}),
@@ -33,9 +38,11 @@ SCOPES: Mapping[str, frozenset[str]] = {
 }
 """The faults and what each can be narrowed to. ``count`` ends a fault after so many strikes."""
 
+_WHICH_HOST = ("host", "say which host, for instance host=xen2")
+
 _NEEDED: Mapping[str, tuple[str, str]] = {
     "slow": ("ms", "say how slow, for instance ms=500"),
-    "host-off": ("host", "say which host, for instance host=xen2"),
+    **dict.fromkeys(("boot-fail", "hang", "host-off", "net-cut", "pbd-fail"), _WHICH_HOST),
     "bmc-slow": ("ms", "say how slow, for instance ms=500"),
     "bmc-lies": ("says", "say what it says, for instance says=off"),
     "bmc-crosswired": ("onto", "say which host it switches, for instance onto=xen2"),
@@ -44,6 +51,9 @@ _NEEDED: Mapping[str, tuple[str, str]] = {
 """A scope without which the fault has no meaning, and what to say to whoever leaves it out."""
 
 _LIES = ("done", "off")
+
+_SIDES = ("client", "hosts", "master")
+"""From whom a ``net-cut`` cuts the host off; from everybody if that is not said."""
 
 
 class FaultError(Exception):
@@ -87,9 +97,9 @@ class FaultTable:
         strikes = int(scope["count"]) if "count" in scope else None
         narrowed = {key: value for key, value in scope.items() if key != "count"}
         fault = Fault(self._last, name, self._clock.now() + for_s, narrowed, strikes)
-        self._begun(fault)
         self._faults[fault.id] = fault
         self._timers[fault.id] = asyncio.create_task(self._expire(fault, for_s))
+        self._begun(fault)
         return fault.id
 
     def stop(self, fault_id: int) -> None:
@@ -101,11 +111,19 @@ class FaultTable:
 
     def active(self, name: str, **about: str) -> Fault | None:
         """The oldest fault of that name that strikes ``about`` (host, method, vm), if any is on."""
+        return next(self.all_active(name, **about), None)
+
+    def all_active(self, name: str, **about: str) -> Iterator[Fault]:
+        """Every fault of that name that strikes ``about``, oldest first."""
         now = self._clock.now()
         for fault in self._faults.values():
             if fault.name == name and now < fault.until and fault.concerns(about):
-                return fault
-        return None
+                yield fault
+
+    def stop_all(self, name: str, **about: str) -> None:
+        """Switch off what strikes ``about``: the cause is gone."""
+        for fault in list(self.all_active(name, **about)):
+            self._end(fault.id)
 
     def strike(self, name: str, **about: str) -> Fault | None:
         """As ``active``, but counts: after its last strike a counted fault is over."""
@@ -149,6 +167,8 @@ def _check(name: str, for_s: float, scope: Mapping[str, str]) -> None:
             raise FaultError(f"{name}: {key} must be a whole number above 0, not {scope[key]!r}")
     if scope.get("says", "off") not in _LIES:
         raise FaultError(f"{name}: says is one of {', '.join(_LIES)}, not {scope['says']!r}")
+    if scope.get("from", _SIDES[0]) not in _SIDES:
+        raise FaultError(f"{name}: from is one of {', '.join(_SIDES)}, not {scope['from']!r}")
     needed, otherwise = _NEEDED.get(name, ("", ""))
     if needed and needed not in scope:
         raise FaultError(f"{name}: {otherwise}")

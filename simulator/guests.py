@@ -4,9 +4,9 @@ Reality changes at once; the database follows, and only while the host's toolsta
 misses it learns at the next resync.
 """
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from simulator import devices, occupancy
 from simulator.database import Row
@@ -15,12 +15,8 @@ from simulator.pool import HostState, Pool
 from simulator.records import usual
 from simulator.values import NULL, Record
 
-
-def in_background(pool: Pool, work: Coroutine[Any, Any, None]) -> None:
-    """Let the world do something by itself; the pool holds the job so that it is not collected."""
-    job = asyncio.create_task(work)
-    pool.background.add(job)
-    job.add_done_callback(pool.background.discard)
+if TYPE_CHECKING:
+    from simulator.site import Site
 
 
 def open_console(pool: Pool, vm: Row, host: Row, protocol: str) -> None:
@@ -120,7 +116,7 @@ def announce(pool: Pool, vm: Row) -> None:
 def boot(pool: Pool, vm: Row, domid: int) -> None:
     """Start the guest of a fresh domain; its agent speaks when it is up."""
     if pool.guest_of(vm).tools:
-        in_background(pool, _boot(pool, vm, domid))
+        pool.site.in_background(_boot(pool, vm, domid))
 
 
 async def _boot(pool: Pool, vm: Row, domid: int) -> None:
@@ -130,13 +126,32 @@ async def _boot(pool: Pool, vm: Row, domid: int) -> None:
         announce(pool, vm)
 
 
-def stop_itself(pool: Pool, vm: Row, crashed: bool) -> None:
-    """The guest powers itself off, or crashes: no task, only what everybody can see afterwards."""
-    for domain in pool.domains.running(vm.text("uuid")):
-        pool.domains.destroy(domain.host, domain.vm_uuid)
-        host = pool.hosts[domain.host]
-        if host.reachable and pool.master.reachable:
-            _reflect_stop(pool, vm, host, crashed)
+def hear(pool: Pool, vm: Row, domain: Domain, since_long: bool) -> None:
+    """The toolstack found the domain running: the agent, if there is one, is heard (again)."""
+    metrics = pool.db.find("VM_guest_metrics", vm.text("guest_metrics"))
+    if metrics is None or metrics.flag("PV_drivers_detected") or not pool.guest_of(vm).tools:
+        return
+    if since_long:
+        announce(pool, vm)
+    else:
+        boot(pool, vm, domain.domid)
+
+
+def stop_itself(site: Site, vm_uuid: str, crashed: bool) -> None:
+    """The guest powers itself off, or crashes: no task, only what everybody can see afterwards.
+
+    A guest on a server that stands still does nothing.
+    """
+    for domain in site.domains.running(vm_uuid):
+        machine = site.machines[domain.host]
+        if site.machines.hung(machine):
+            continue
+        site.domains.destroy(domain.host, domain.vm_uuid)
+        host = machine.pool.hosts.get(machine.name)
+        if host is not None and host.reachable:
+            for vm in machine.pool.db.rows("VM"):
+                if vm.text("uuid") == vm_uuid:
+                    _reflect_stop(machine.pool, vm, host, crashed)
 
 
 def _reflect_stop(pool: Pool, vm: Row, host: HostState, crashed: bool) -> None:

@@ -25,6 +25,8 @@ MEDIANS: Mapping[str, tuple[float, float]] = {
     "plug": (3.0, 20.0),
     "bmc": (0.1, 0.5),
     "bmc_switch": (2.0, 8.0),
+    "unreachable": (8.0, 60.0),
+    "sync": (0.2, 1.0),
 }
 """Name to (median, 95th percentile)."""
 
@@ -48,6 +50,21 @@ RETRY_BUSY_S = 7200.0
 ASSUMED_DEAD_AFTER_S = 600.0
 """Without a heartbeat for so long a host's ``live`` turns false; real seconds, at any speed."""
 
+TCP_GIVES_UP_S = (3.0, 130.0)
+"""A connection to a server without power fails neither sooner nor later; real seconds."""
+
+FUSE_S = 8.0
+"""Between the order to change its role and the end of the toolstack that was given it."""
+
+SHUTDOWN_FUSE_S = 10.0
+"""Between host.shutdown or host.reboot and the server's going down."""
+
+EMERGENCY_RETRY_S = 5.0
+"""A toolstack in emergency mode asks its master so often whether it may join."""
+
+POWER_ON_WITHIN_S = 600.0
+"""host.power_on waits so long for the host to become live."""
+
 
 class Latencies:
     """Draws durations. ``overrides`` are medians in seconds."""
@@ -62,6 +79,11 @@ class Latencies:
         median, p95 = MEDIANS[name]
         sigma = math.log(p95 / median) / _Z95
         return self._overrides.get(name, median) * self._chance.lognormvariate(0.0, sigma)
+
+    def draw_tcp_patience(self) -> float:
+        """Real seconds until a connection to nowhere fails."""
+        soonest, latest = TCP_GIVES_UP_S
+        return min(latest, max(soonest, self.draw("unreachable")))
 
     def draw_at_least_median(self, name: str) -> float:
         """One duration from the slower half."""

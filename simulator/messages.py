@@ -44,6 +44,10 @@ class Messages:
         self._alerts: dict[str, Alert] = {}
         self.forgotten: deque[Forgotten] = deque(maxlen=FORGOTTEN_KEPT)
 
+    def go_on_after(self, other: "Messages") -> None:
+        """Count on from another's number: a new master has none of the old one's messages."""
+        self.generation = other.generation
+
     def post(self, name: str, cls: str, row: Row, body: str) -> str:
         """A message of the server itself about an object; the priority comes from its table."""
         priority = data_model().message_priorities.get(name, USUAL_PRIORITY)

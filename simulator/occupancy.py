@@ -36,7 +36,7 @@ async def occupied(call: Call, vm: Row, operation: str, strict: bool = True) -> 
         call.holding = None
         call.pool.db.update(vm, current_operations=left)
         refresh(call.pool, vm)
-        call.pool.db.wake_all()
+        call.site.wake()
 
 
 @contextmanager

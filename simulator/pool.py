@@ -1,21 +1,25 @@
-"""The state of a simulated pool: belief and reality side by side, and the switches of its hosts.
+"""One database of the pool and what its master needs to act on it: belief beside reality.
 
-No behaviour of the API is here; ``operations`` and ``guests`` act on this state.
+There is one such state for each master: usually one, two when a second master has come up, and a
+new one whenever a server becomes master on its own copy of the database. Reality, in ``Site``, is
+shared by them all. No behaviour of the API is here; ``operations`` and ``guests`` act on this state.
 """
 
-import asyncio
-import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from __future__ import annotations
 
-from simulator.clock import Clock
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from simulator.database import Database, Row
-from simulator.domains import Domains
-from simulator.faults import FaultTable
-from simulator.latency import Latencies
+from simulator.links import Links
+from simulator.machines import Machine
 from simulator.messages import Messages
-from simulator.spec import GuestSpec, PoolSpec
-from simulator.values import NULL, Value
+from simulator.spec import GuestSpec
+from simulator.values import NULL, Value, handle_invalid
+
+if TYPE_CHECKING:
+    from simulator.site import Site
 
 
 @dataclass(slots=True)
@@ -32,23 +36,28 @@ class LogEntry:
     outcome: str = "pending"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class HostState:
-    """A server: whether it has power, and whether its toolstack answers."""
+    """A server as one database has it: the machine, and its record there."""
 
-    name: str
-    uuid: str
-    address: str
+    pool: Pool
+    machine: Machine
     row: Row
-    powered: bool = True
-    toolstack: bool = True
-    booted_at: float = 0.0
-    local_sessions: set[str] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        """Its name in the pool's file."""
+        return self.machine.name
+
+    @property
+    def address(self) -> str:
+        """The address of its management interface."""
+        return self.machine.address
 
     @property
     def reachable(self) -> bool:
-        """Whether its API answers at all."""
-        return self.powered and self.toolstack
+        """Whether the master of this database hears it."""
+        return self.name in self.pool.links.heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +69,34 @@ class Guest:
 
 
 class Pool:
-    """Everything there is.
+    """One database, its alerts, and by reference everything that all databases share.
 
-    ``guests`` is by VM uuid, ``hosts`` by name with the master first; ``certificates`` (PEM) is by
-    host name; ``streams`` are the migrations that send memory now, as names of source and target.
+    ``hosts`` is by name, of those that the database knows; ``guests`` by VM uuid;
+    ``certificates`` (PEM) by host name; ``streams`` are the migrations that send memory now, as
+    names of source and target.
     """
 
-    def __init__(self, spec: PoolSpec, clock: Clock, faults: FaultTable) -> None:
-        self.spec = spec
-        self.clock = clock
-        self.faults = faults
-        self.chance = random.Random(spec.seed)  # noqa: S311
-        self.latencies = Latencies(self.chance, spec.latency)
-        self.db = Database(self.chance, clock)
-        self.domains = Domains(host.name for host in spec.hosts)
-        self.messages = Messages(self.db, clock)
+    def __init__(self, site: Site, db: Database) -> None:
+        self.site = site
+        self.db = db
+        self.spec = site.spec
+        self.clock = site.clock
+        self.faults = site.faults
+        self.chance = site.chance
+        self.latencies = site.latencies
+        self.domains = site.domains
+        self.guests = site.guests
+        self.certificates = site.certificates
+        self.streams = site.streams
+        self.log = site.log
+        self.messages = Messages(db, self.clock)
         self.hosts: dict[str, HostState] = {}
-        self.guests: dict[str, Guest] = {}
-        self.certificates: dict[str, str] = {}
-        self.streams: list[tuple[str, str]] = []
-        self.log: list[LogEntry] = []
-        self.background: set[asyncio.Task[None]] = set()
+        self.links = Links(self)
+        db.before_change = self.links.copy_if_due
+
+    def know(self, machine: Machine, row: Row) -> None:
+        """The record of a server in this database."""
+        self.hosts[machine.name] = HostState(self, machine, row)
 
     @property
     def row(self) -> Row:
@@ -89,13 +105,15 @@ class Pool:
 
     @property
     def master(self) -> HostState:
-        """The host that serves the API."""
+        """The host that serves this database."""
         return self.host_of(self.row.text("master"))
 
     def host_of(self, ref: str) -> HostState:
         """The host of that reference; HANDLE_INVALID if there is none."""
-        row = self.db.row("host", ref)
-        return next(host for host in self.hosts.values() if host.row is row)
+        for host in self.hosts.values():
+            if host.row.ref == ref:
+                return host
+        raise handle_invalid("host", ref)
 
     def metrics_of(self, host: Row) -> Row:
         """The host's host_metrics."""

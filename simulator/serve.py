@@ -204,6 +204,7 @@ def _install(world: World, shown: Mapping[str, Identity]) -> None:
             fingerprint_sha256=certificate.fingerprint_sha256,
             fingerprint_sha1=certificate.fingerprint_sha1,
         )
+    pool.links.copy_now()
 
 
 @contextmanager

@@ -1,23 +1,32 @@
 """Logging in and out, and whose word counts on which host."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from simulator.database import Row
-from simulator.pool import HostState, Pool
+from simulator.machines import Machine
+from simulator.pool import Pool
 from simulator.values import ApiError
+
+if TYPE_CHECKING:
+    from simulator.site import Site
 
 SESSIONS_KEPT = {True: 400, False: 500}
 """How many sessions one bucket holds: the common one of nameless clients, and any other."""
 
 
-async def login(pool: Pool, host: HostState, user: str, password: str, originator: str) -> str:
+async def login(site: Site, machine: Machine, user: str, password: str, originator: str) -> str:
     """session.login_with_password: a session of the pool, on its master only."""
-    if host is not pool.master:
-        raise ApiError("HOST_IS_SLAVE", pool.master.address)
-    await _authenticate(pool, user, password)
+    if not machine.is_master:
+        raise slave(site, machine)
+    await _authenticate(site, user, password)
+    pool = machine.pool
     now = pool.clock.date()
     _evict(pool, originator)
     session = pool.db.insert(
         "session",
-        this_host=host.row.ref,
+        this_host=pool.hosts[machine.name].row.ref,
         last_active=now,
         is_local_superuser=True,
         validation_time=now,
@@ -27,30 +36,34 @@ async def login(pool: Pool, host: HostState, user: str, password: str, originato
     return session.ref
 
 
-async def local_login(pool: Pool, host: HostState, user: str, password: str) -> str:
+async def local_login(site: Site, machine: Machine, user: str, password: str) -> str:
     """session.slave_local_login_with_password: good on this host alone, until its toolstack ends."""
-    await _authenticate(pool, user, password)
-    ref = pool.db.fresh_ref()
-    host.local_sessions.add(ref)
+    await _authenticate(site, user, password)
+    ref = machine.pool.db.fresh_ref()
+    machine.local_sessions.add(ref)
     return ref
 
 
-def check(pool: Pool, host: HostState, ref: str) -> Row | None:
-    """The session, if it counts here; None for a local one. SESSION_INVALID or HOST_IS_SLAVE."""
-    if ref in host.local_sessions:
-        return None
-    session = pool.db.find("session", ref)
+def slave(site: Site, machine: Machine) -> ApiError:
+    """What a slave answers to whatever is the master's."""
+    return ApiError("HOST_IS_SLAVE", site.machines[machine.master].address)
+
+
+def check(site: Site, machine: Machine, ref: str) -> Row:
+    """The pool's session, if it counts here. SESSION_INVALID or HOST_IS_SLAVE."""
+    db = machine.pool.db
+    session = db.find("session", ref)
     if session is None:
         raise ApiError("SESSION_INVALID", ref)
-    if host is not pool.master:
-        raise ApiError("HOST_IS_SLAVE", pool.master.address)
-    pool.db.update(session, last_active=pool.clock.date())
+    if not machine.is_master:
+        raise slave(site, machine)
+    db.update(session, last_active=site.clock.date())
     return session
 
 
-def logout(pool: Pool, host: HostState, ref: str) -> None:
+def logout(pool: Pool, machine: Machine, ref: str) -> None:
     """End a session; whoever waits in event.from by it is told."""
-    host.local_sessions.discard(ref)
+    machine.local_sessions.discard(ref)
     session = pool.db.find("session", ref)
     if session is not None:
         pool.db.delete(session)
@@ -63,14 +76,14 @@ def forget_all(pool: Pool) -> None:
         pool.db.delete(session)
 
 
-async def _authenticate(pool: Pool, user: str, password: str) -> None:
-    if pool.spec.users.get(user) == password:
-        await pool.clock.work(pool.latencies.draw("login"))
+async def _authenticate(site: Site, user: str, password: str) -> None:
+    if site.spec.users.get(user) == password:
+        await site.clock.work(site.latencies.draw("login"))
         return
-    await pool.clock.work(pool.latencies.draw("login_refused"))
+    await site.clock.work(site.latencies.draw("login_refused"))
     known = "Authentication failure"
     unknown = "User not known to the underlying authentication module"
-    text = known if user in pool.spec.users else unknown
+    text = known if user in site.spec.users else unknown
     raise ApiError("SESSION_AUTHENTICATION_FAILED", user, text)
 
 

@@ -120,7 +120,8 @@ class OutletSpec:
 
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
-    """A whole pool. ``latency`` maps operations to medians in seconds that replace the defaults."""
+    """A whole pool. ``latency`` maps operations to medians in seconds that replace the defaults;
+    slaves copy the database every ``db_sync_interval_s``."""
 
     uuid: str
     name: str
@@ -132,6 +133,7 @@ class PoolSpec:
     vms: tuple[VmSpec, ...] = ()
     bmcs: tuple[BmcSpec | OutletSpec, ...] = ()
     latency: Mapping[str, float] = field(default_factory=dict)
+    db_sync_interval_s: float = 300.0
 
 
 def load_spec(text: str) -> PoolSpec:
@@ -198,6 +200,7 @@ def _pool(top: _Table) -> PoolSpec:
         vms=tuple(_vm(row) for row in top.rows("vms")),
         bmcs=top.take("bmcs", _bmcs, tuple(BmcSpec(f"{name}-bmc", name, "own") for name in names)),
         latency=top.take("latency", _latency, {}),
+        db_sync_interval_s=top.take("db_sync_interval", _interval, 300.0),
     )
     pool.done()
     top.done()
@@ -434,6 +437,13 @@ def _bytes(place: str, node: object) -> int:
     if isinstance(node, bool) or match is None or match[2] not in _UNITS:
         raise SpecError(place, f"expected a size such as 4GiB or 512MiB, found {node!r}")
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _interval(place: str, node: object) -> float:
+    seconds = _span(place, node)
+    if seconds <= 0:
+        raise SpecError(place, f"expected more than 0 s, found {node!r}")
+    return seconds
 
 
 def _span(place: str, node: object) -> float:

@@ -1,18 +1,22 @@
 """What gives each host its power: the feed of its rack, outlets that can be switched, its button."""
 
-from simulator.pool import Pool
-from simulator.resync import Hosts
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from simulator.spec import OutletSpec
+
+if TYPE_CHECKING:
+    from simulator.site import Site
 
 
 class Supply:
-    """The power of all hosts of a pool. A host without outlets hangs on its feed alone."""
+    """The power of all hosts of a site. A host without outlets hangs on its feed alone."""
 
-    def __init__(self, pool: Pool, hosts: Hosts) -> None:
-        self._pool = pool
-        self._hosts = hosts
-        self._fed = dict.fromkeys(pool.hosts, True)
-        outlets = [bmc for bmc in pool.spec.bmcs if isinstance(bmc, OutletSpec)]
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._fed = {host.name: True for host in site.spec.hosts}
+        outlets = [bmc for bmc in site.spec.bmcs if isinstance(bmc, OutletSpec)]
         self._host_of = {outlet.name: outlet.host for outlet in outlets}
         self._outlets = dict.fromkeys(self._host_of, True)
         self._shown = dict.fromkeys(self._host_of, True)
@@ -24,7 +28,7 @@ class Supply:
 
     def is_on(self, host: str) -> bool:
         """Whether the host runs, boots, or hangs."""
-        return self._pool.hosts[host].powered
+        return self._site.machines[host].powered
 
     def outlet_is_on(self, outlet: str) -> bool:
         """Whether the outlet is switched on, whatever hangs on it."""
@@ -50,11 +54,11 @@ class Supply:
 
     def press(self, host: str, on: bool) -> None:
         """The host's own switch: off at once; on, where electricity reaches it."""
-        state = self._pool.hosts[host]
+        machine = self._site.machines[host]
         if not on:
-            self._hosts.power_off(state)
+            self._site.toolstacks.power_off(machine)
         elif self.has_power(host):
-            self._hosts.power_on(state)
+            self._site.toolstacks.power_on(machine)
 
     def _settle(self, host: str, had: bool) -> None:
         has = self.has_power(host)

@@ -52,6 +52,10 @@ class ApiError(Exception):
         return [self.code, *self.params]
 
 
+class InEmergency(ApiError):
+    """The answer to every call outside the emergency list, by a host in emergency mode."""
+
+
 class Unreachable(Exception):
     """The host gives no answer at all: it is off, or its toolstack is down or went down mid-call."""
 

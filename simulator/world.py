@@ -10,18 +10,16 @@ from simulator import guests
 from simulator.agent import FenceAgent
 from simulator.bmc import Bmcs
 from simulator.build import build
-from simulator.calls import Calls
 from simulator.clock import Clock
 from simulator.database import Row
-from simulator.datamodel import Type, data_model
-from simulator.dispatch import Dispatch
 from simulator.domains import CorruptionCase
 from simulator.faults import Fault, FaultTable
-from simulator.pool import HostState, LogEntry, Pool
-from simulator.resync import Hosts
+from simulator.foreign import ForeignClient, find
+from simulator.machines import Machine
+from simulator.pool import LogEntry, Pool
+from simulator.site import Site
 from simulator.spec import PoolSpec
-from simulator.supply import Supply
-from simulator.values import ApiError, Unreachable, Value, as_text
+from simulator.values import Unreachable, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +41,20 @@ class World:
 
     def __init__(self, spec: PoolSpec, clock: Clock, addresses: Mapping[str, str]) -> None:
         self.faults = FaultTable(clock, self._fault_began, self._fault_ended)
-        self.pool = Pool(spec, clock, self.faults)
-        build(self.pool, dict(addresses))
-        self._calls = Calls()
-        self._dispatch = Dispatch(self.pool, self._calls)
-        self._hosts = Hosts(self.pool, self._calls)
-        self._supply = Supply(self.pool, self._hosts)
-        self.bmcs = Bmcs(self.pool, self._supply)
-        self.agent = FenceAgent(self.pool, self.bmcs)
+        self.site = Site(spec, clock, self.faults)
+        build(self.site, dict(addresses))
+        self.bmcs = Bmcs(self.site)
+        self.agent = FenceAgent(self.site, self.bmcs)
+
+    @property
+    def pool(self) -> Pool:
+        """The database of the master that came up last, as the API shows it there."""
+        return self.site.reign
 
     @property
     def corruption(self) -> list[CorruptionCase]:
         """Every double run and double writer since the beginning. Must be empty for ever."""
-        return self.pool.domains.corruption
+        return self.site.domains.corruption
 
     @property
     def log(self) -> list[LogEntry]:
@@ -69,53 +68,62 @@ class World:
         VM.start until the VM runs, event.from until there is something to tell. Raises ApiError
         for what the server refuses and Unreachable if the host does not, or not any more, answer.
         """
-        state = self.pool.hosts[host]
-        if not state.reachable:
-            raise Unreachable(f"{host} does not answer")
-        return await self._dispatch.perform(state, method, args)
+        machine = self.site.machines[host]
+        epoch = machine.epoch
+        await self._passes(machine, epoch)
+        try:
+            return await self.site.dispatch.perform(machine, method, args)
+        finally:
+            await self._passes(machine, epoch)
 
-    async def act(self, method: str, vm_name: str, *args: Value) -> Value:
-        """Do something to a VM as some other client would, by a session of its own.
+    async def _passes(self, machine: Machine, epoch: int) -> None:
+        """Packets to and from a server that hangs or is cut off are late, or never come."""
+        machines = self.site.machines
+        while machine.epoch == epoch and (
+            machines.hung(machine) or machines.cut_from_clients(machine)
+        ):
+            await machines.changed()
+        if machine.epoch != epoch or not machine.up:
+            raise Unreachable(f"{machine.name} does not answer")
 
-        ``vm_name`` is a name or a uuid; hosts are given by name; what is left out is false or
+    async def act(self, method: str, name: str, *args: Value) -> Value:
+        """Do something to a VM, a host or the pool as some other client would, by a session of
+        its own.
+
+        ``name`` is a name or a uuid; hosts are given by name; what is left out is false or
         empty. Raises as ``call`` does.
         """
-        master = self.pool.master
-        user, password = next(iter(self.pool.spec.users.items()))
-        login = [user, password, "1.0", "another client"]
-        session = await self.call(master.name, "session.login_with_password", login)
-        try:
-            given = self._fill(method, self._vm(vm_name), args)
-            return await self.call(master.name, method, [session, *given])
-        finally:
-            if master.reachable:
-                await self.call(master.name, "session.logout", [session])
+        return await ForeignClient(self.site, self.call).act(method, name, args)
 
     def power_off(self, host: str) -> None:
         """Pull the host's plug. What ran on it is gone; the database stays as it was. A fence device
         that lives on the host's own supplies is gone, too."""
-        self._supply.feed(host, on=False)
+        self.site.supply.feed(host, on=False)
         self.bmcs.notify()
 
     def power_on(self, host: str) -> None:
         """Give the host power: it boots and, minutes later, answers again. Without effect while all
         of its outlets are off."""
-        self._supply.feed(host, on=True)
-        self._supply.press(host, on=True)
+        self.site.supply.feed(host, on=True)
+        self.site.supply.press(host, on=True)
         self.bmcs.notify()
 
     def restart_toolstack(self, host: str) -> None:
-        """The host's API goes away for a moment; sessions and tasks of the master are lost."""
-        guests.in_background(self.pool, self._hosts.restart_toolstack(self.pool.hosts[host]))
+        """The host's API goes away for a moment; sessions and tasks of a master are lost."""
+        self.site.in_background(self.site.toolstacks.restart(self.site.machines[host]))
 
     def reachable(self, host: str) -> bool:
-        """Whether the host answers at all."""
-        return self.pool.hosts[host].reachable
+        """Whether the host accepts connections at all; it may still be mute."""
+        return self.site.machines[host].up
+
+    async def changed(self) -> None:
+        """Wait for the next change of any host's power, toolstack, role or network."""
+        await self.site.machines.changed()
 
     def running_on(self, vm: str) -> Whereabouts:
         """Where a VM, by name or uuid, really runs; the state as reality has it."""
         row = self._vm(vm)
-        found = self.pool.domains.running(row.text("uuid"))
+        found = self.site.domains.running(row.text("uuid"))
         believed = row.text("power_state")
         state = "Suspended" if believed == "Suspended" else "Halted"
         if found:
@@ -125,53 +133,38 @@ class World:
 
     def guest_powers_off(self, vm: str) -> None:
         """The guest shuts itself down: no call, no task."""
-        guests.stop_itself(self.pool, self._vm(vm), crashed=False)
+        guests.stop_itself(self.site, self._vm(vm).text("uuid"), crashed=False)
 
     def guest_crashes(self, vm: str) -> None:
         """The guest crashes."""
-        guests.stop_itself(self.pool, self._vm(vm), crashed=True)
+        guests.stop_itself(self.site, self._vm(vm).text("uuid"), crashed=True)
 
     def _fault_began(self, fault: Fault) -> None:
         self.bmcs.notify()
+        toolstacks = self.site.toolstacks
         if fault.name == "host-off":
-            self.power_off(self._host_of(fault).name)
+            self.power_off(self._struck(fault).name)
         elif fault.name == "api-restart":
-            self._hosts.stop_toolstack(self._host_of(fault))
+            toolstacks.stop(self._struck(fault))
+        elif fault.name == "db-rollback":
+            toolstacks.roll_back(self._struck(fault))
+        elif fault.name in ("hang", "net-cut"):
+            self.site.settle()
 
     def _fault_ended(self, fault: Fault) -> None:
         self.bmcs.notify()
+        toolstacks = self.site.toolstacks
         if fault.name == "host-off":
-            self.power_on(self._host_of(fault).name)
-        elif fault.name == "api-restart":
-            self._hosts.start_toolstack(self._host_of(fault))
+            self.power_on(self._struck(fault).name)
+        elif fault.name in ("api-restart", "db-rollback"):
+            toolstacks.start(self._struck(fault))
+        elif fault.name in ("hang", "net-cut"):
+            self.site.settle()
 
-    def _host_of(self, fault: Fault) -> HostState:
-        return self.pool.hosts[fault.scope.get("host", self.pool.master.name)]
+    def _struck(self, fault: Fault) -> Machine:
+        """The host of the fault, by default the master of the moment at which it begins."""
+        fault.scope = {"host": self.pool.master.name, **fault.scope}
+        return self.site.machines[fault.scope["host"]]
 
     def _vm(self, name: str) -> Row:
-        rows = self.pool.db.rows("VM")
-        found = [row for row in rows if name in (row.text("uuid"), row.text("name_label"))]
-        if len(found) != 1:
-            raise LookupError(f"{len(found)} VMs are called {name!r}")
-        return found[0]
-
-    def _fill(self, method: str, vm: Row, args: Sequence[Value]) -> list[Value]:
-        message = data_model().message(method.removeprefix("Async."))
-        if message is None:
-            raise ApiError("MESSAGE_METHOD_UNKNOWN", method)
-        filled: list[Value] = [vm.ref]
-        for index, (_, kind) in enumerate(message.params[1 : message.required]):
-            filled.append(self._argument(kind, args[index]) if args[index:] else _empty(kind))
-        return filled
-
-    def _argument(self, kind: Type, value: Value) -> Value:
-        if kind.kind == "ref" and kind.name == "host" and value in self.pool.hosts:
-            return self.pool.hosts[as_text(value)].row.ref
-        if kind.kind == "bool" and isinstance(value, str):
-            return value == "true"
-        return value
-
-
-def _empty(kind: Type) -> Value:
-    empty: dict[str, Value] = {"bool": False, "map": {}, "set": [], "int": 0, "float": 0.0}
-    return empty.get(kind.kind, "")
+        return find(self.site, "VM", name)

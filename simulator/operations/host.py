@@ -1,13 +1,12 @@
-"""host.* and the few pool.* methods that are simulated."""
+"""host.*: settings, questions, evacuation."""
 
 import asyncio
 
-from simulator import devices, placement
+from simulator import placement
 from simulator.calls import Call
 from simulator.database import Row
 from simulator.occupancy import host_occupied, occupied
 from simulator.operations.migrate import move
-from simulator.operations.power import reset
 from simulator.operations.registry import look, operation
 from simulator.pool import HostState
 from simulator.values import NULL, ApiError, Value
@@ -67,42 +66,10 @@ async def call_plugin(_call: Call, _host: str, plugin: str, *_rest: Value) -> Va
     raise ApiError("XENAPI_MISSING_PLUGIN", plugin)
 
 
-@look("host.is_in_emergency_mode")
-async def is_in_emergency_mode(_call: Call) -> Value:
-    return False
-
-
-@look("host.ha_xapi_healthcheck")
-async def ha_xapi_healthcheck(_call: Call) -> Value:
-    return True
-
-
-@look("pool.is_slave")
-async def is_slave(call: Call, _host: str) -> Value:
-    return call.taken_by is not call.pool.master
-
-
-@operation("pool.sync_database", tracked=True)
-async def sync_database(call: Call) -> None:
-    await call.take("write")
-
-
 @operation("host.set_power_on_mode")
 async def set_power_on_mode(call: Call, host_ref: str, mode: str, config: dict[str, str]) -> None:
     host = call.pool.db.row("host", host_ref)
     call.pool.db.update(host, power_on_mode=mode, power_on_config=config)
-
-
-@operation("host.declare_dead", tracked=True)
-async def declare_dead(call: Call, host_ref: str) -> None:
-    """Write the host off: its VMs are Halted and its marks on disks gone. Proves nothing itself."""
-    host = call.pool.host_of(host_ref)
-    if host is call.pool.master or (host.reachable and call.pool.is_live(host.row)):
-        raise ApiError("HOST_IS_LIVE", host_ref)
-    for vm in call.pool.residents(host.row):
-        reset(call, vm)
-    call.pool.db.update(host.row, enabled=False)
-    devices.clear_locks(call.pool, host.row)
 
 
 @look("host.get_vms_which_prevent_evacuation")

@@ -79,7 +79,7 @@ async def _stream(call: Call, vm: Row, source: HostState, target: HostState) -> 
         rate = latency.MIGRATE_BYTES_PER_S / _sharers(call, source, target)
         left = (total - sent) / rate / clock.speed
         # Never so short a nap that the clock would not notice it: it would be taken for ever.
-        await clock.sleep(max(_NAP_S, min(left, max(_SHORTEST_TICK_S, _TICK_S / clock.speed))))
+        await call.sleep(max(_NAP_S, min(left, max(_SHORTEST_TICK_S, _TICK_S / clock.speed))))
         now = clock.now()
         sent += rate * (now - before) * clock.speed
         before = now

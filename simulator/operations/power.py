@@ -237,25 +237,9 @@ def assert_runs(call: Call, vm: Row, host: HostState) -> None:
         raise ApiError("VM_BAD_POWER_STATE", vm.ref, "running", state)
 
 
-@operation("VM.power_state_reset", tracked=True)
-async def power_state_reset(call: Call, vm_ref: str) -> None:
-    """Change the database only. It proves nothing: what runs goes on, and disk marks stay."""
-    pool = call.pool
-    vm = pool.db.row("VM", vm_ref)
-    if vm.flag("is_control_domain"):
-        raise ApiError("CANNOT_RESET_CONTROL_DOMAIN", vm_ref)
-    resident = pool.db.find("host", vm.text("resident_on"))
-    if resident is not None:
-        host = pool.host_of(resident.ref)
-        if host is pool.master and pool.domains.get(host.name, vm.text("uuid")):
-            raise ApiError("DOMAIN_EXISTS", vm_ref)
-        if host is not pool.master and host.reachable and pool.is_live(resident):
-            raise ApiError("HOST_IS_LIVE", resident.ref)
-    reset(call, vm)
-
-
 def reset(call: Call, vm: Row) -> None:
-    """Halted, nowhere, held by nobody."""
+    """Halted, nowhere, held by nobody: what still held it is given up."""
+    call.calls.abort_on(vm)
     devices.discard_suspend_image(call.pool, vm)
     call.pool.db.update(vm, current_operations={})
     guests.show_halted(call.pool, vm)

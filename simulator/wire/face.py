@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping
 
 from simulator.wire.listener import Listener
@@ -34,7 +33,7 @@ class Face:
             await listener.end()
 
     async def _follow(self) -> None:
-        """A host that goes wakes all who wait for the database; one that comes changes it."""
+        """Open and close as hosts come and go."""
         while True:
             try:
                 await self._settle()
@@ -43,7 +42,7 @@ class Face:
                 await asyncio.sleep(_AGAIN_S)
             # Nothing can happen between the look and the wait: neither gives way to others.
             if not self._unsettled():
-                await self._world.pool.db.changed(math.inf)
+                await self._world.changed()
 
     async def _settle(self) -> None:
         for host in self._unsettled():

@@ -62,6 +62,11 @@ def encode_failure(request: Request, code: str, params: Sequence[str]) -> bytes:
     return _encode({"result": None, "error": [code, *params], "id": request.ident})
 
 
+def encode_emergency(code: str, params: Sequence[str]) -> bytes:
+    """What a host in emergency mode answers to any request: 2.0, id 0, and the bare list."""
+    return _encode({"jsonrpc": "2.0", "error": [code, *params], "id": 0})
+
+
 def _parse(body: bytes) -> Any:
     if not body.strip():
         raise Malformed('Yojson__Common.Json_error("Blank input data")')

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from simulator.faults import FaultTable
-from simulator.values import ApiError, Unreachable, Value
+from simulator.values import ApiError, InEmergency, Unreachable, Value
 from simulator.wire import answers, jsonrpc, xmlrpc
 from simulator.wire.certificates import Identity
 from simulator.wire.names import dotted
@@ -112,6 +112,8 @@ class Listener:
         asked = jsonrpc.decode_request(body)
         try:
             answer = jsonrpc.encode_success(asked, await self._perform(asked.call))
+        except InEmergency as error:
+            answer = jsonrpc.encode_emergency(error.code, error.params)
         except ApiError as error:
             answer = jsonrpc.encode_failure(asked, error.code, error.params)
         return answers.result(request, answer, "application/json")

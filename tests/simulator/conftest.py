@@ -47,21 +47,22 @@ ADDRESSES = {"xen1": "127.77.0.1", "xen2": "127.77.0.2", "xen3": "127.77.0.3"}
 
 
 class Client:
-    """A logged-in client of the world's master."""
+    """A logged-in client of a master, the first one unless told otherwise."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, at: str = "xen1") -> None:
         self.world = world
+        self.at = at
         self.session = ""
 
     async def login(self) -> "Client":
         args = ["root", "secret", "2.21", "tests"]
-        answer = await self.world.call("xen1", "session.login_with_password", args)
+        answer = await self.world.call(self.at, "session.login_with_password", args)
         assert isinstance(answer, str)
         self.session = answer
         return self
 
     async def call(self, method: str, *args: Value) -> Any:
-        return await self.world.call("xen1", method, [self.session, *args])
+        return await self.world.call(self.at, method, [self.session, *args])
 
     async def refused(self, method: str, *args: Value) -> list[str]:
         """The error of a call that has to fail."""

@@ -86,7 +86,8 @@ async def test_a_local_session_looks_but_does_not_touch(client: Any) -> None:
     vm = await client.vm("web1")
     told = ["HOST_IS_SLAVE", "127.77.0.1"]
     assert await refused(world, "xen2", "VM.hard_shutdown", session, vm) == told
-    assert await refused(world, "xen2", "pool.is_slave", session, "x") == told
+    assert await refused(world, "xen2", "pool.is_slave", client.session, "x") == told
+    assert await world.call("xen2", "pool.is_slave", [session, "x"]) is True
     assert await refused(world, "xen1", "host.get_all", session) == ["SESSION_INVALID", session]
     await world.call("xen2", "session.local_logout", [session])
     assert await refused(world, "xen2", "host.get_all", session) == ["SESSION_INVALID", session]

@@ -1,0 +1,26 @@
+"""Whether a host answers its master, and what it costs to find out."""
+
+from simulator.calls import Call
+from simulator.pool import HostState
+from simulator.values import ApiError
+
+
+async def answers(call: Call, host: HostState) -> bool:
+    """Ask it. A closed port refuses at once, a server without power or a cut network costs TCP's
+    patience, and one that hangs is waited for without limit."""
+    site, machine, asking = call.site, host.machine, call.at
+    while True:
+        if not (machine.powered and site.machines.linked(asking, machine)):
+            await call.sleep(site.latencies.draw_tcp_patience())
+            return site.machines.hears(asking, machine)
+        if not machine.toolstack:
+            return False
+        if not (site.machines.hung(machine) or site.faults.active("api-hang", host=host.name)):
+            return True
+        await site.machines.changed()
+
+
+async def assert_dead(call: Call, host: HostState) -> None:
+    """HOST_IS_LIVE if it is not. Once the database has it as not live, nobody is asked."""
+    if call.pool.is_live(host.row) and await answers(call, host):
+        raise ApiError("HOST_IS_LIVE", host.row.ref)

@@ -1,0 +1,116 @@
+"""Hosts as servers: switched off, rebooted, switched on, their toolstack restarted, forgotten."""
+
+from contextlib import suppress
+
+from simulator import latency, placement
+from simulator.calls import Call
+from simulator.database import Row
+from simulator.operations.ha import assert_no_ha
+from simulator.operations.registry import operation
+from simulator.pool import HostState, Pool
+from simulator.values import ApiError, Unreachable
+
+_GUESTS_STOP_WITHIN_S = 60.0
+
+
+@operation("host.shutdown", tracked=True)
+async def shutdown(call: Call, host_ref: str) -> None:
+    """Answers at once; what is left on the host is moved or stopped, then it is off."""
+    await _go_down(call, host_ref, "shutdown")
+
+
+@operation("host.reboot", tracked=True)
+async def reboot(call: Call, host_ref: str) -> None:
+    """As shutdown, and on again."""
+    await _go_down(call, host_ref, "reboot")
+
+
+async def _go_down(call: Call, host_ref: str, operation_: str) -> None:
+    host = call.pool.host_of(host_ref)
+    if host.row.flag("enabled"):
+        raise ApiError("HOST_NOT_DISABLED")
+    call.forward(host)
+    await call.take("write")
+    shown = {**host.row.map("current_operations"), call.task_ref: operation_}
+    call.pool.db.update(host.row, current_operations=shown)
+    call.pool.links.leaves(host)
+    call.site.in_background(_descend(host, again=operation_ == "reboot"))
+
+
+async def _descend(host: HostState, *, again: bool) -> None:
+    """The way down: what can go elsewhere goes, the rest is stopped, and the power ends it all."""
+    pool, machine = host.pool, host.machine
+    site, boots = pool.site, machine.boots
+    await site.clock.work(latency.SHUTDOWN_FUSE_S)
+    for vm in pool.residents(host.row):
+        if machine.boots == boots:
+            await _clear(pool, host, vm)
+    if machine.boots == boots:
+        site.supply.press(machine.name, on=False)
+        if again:
+            site.supply.press(machine.name, on=True)
+
+
+async def _clear(pool: Pool, host: HostState, vm: Row) -> None:
+    by_itself = pool.site.dispatch.by_itself
+    for target in placement.possible_hosts(pool, vm):
+        if target is not host and vm.text("power_state") == "Running":
+            with suppress(ApiError, Unreachable):
+                await by_itself(pool, "VM.pool_migrate", vm.ref, target.row.ref, {})
+                return
+    with suppress(ApiError, Unreachable):
+        if pool.guest_of(vm).behaviour.shutdown <= _GUESTS_STOP_WITHIN_S:
+            await by_itself(pool, "VM.clean_shutdown", vm.ref)
+
+
+@operation("host.power_on", tracked=True)
+async def power_on(call: Call, host_ref: str) -> None:
+    """Press the button from afar, and wait until the host is there."""
+    host = call.pool.host_of(host_ref)
+    if not host.row.text("power_on_mode"):
+        raise ApiError("HOST_POWER_ON_MODE_DISABLED")
+    if call.pool.is_live(host.row):
+        raise ApiError("HOST_IS_LIVE", host_ref)
+    call.site.supply.press(host.name, on=True)
+    limit = call.site.clock.now() + latency.POWER_ON_WITHIN_S
+    while not call.pool.is_live(host.row):
+        left = limit - call.site.clock.now()
+        if left <= 0:
+            raise ApiError("XENAPI_PLUGIN_FAILURE", "non-zero exit", "", "the host did not come up")
+        await call.pool.db.changed(left)
+
+
+@operation("host.restart_agent")
+async def restart_agent(call: Call, host_ref: str) -> None:
+    """The toolstack restarts; VMs run on."""
+    host = call.pool.host_of(host_ref)
+    call.forward(host)
+    call.site.in_background(_restart(host))
+
+
+async def _restart(host: HostState) -> None:
+    # After the answer, which a restart at once would cut off.
+    await host.pool.clock.work(1.0)
+    await host.pool.site.toolstacks.restart(host.machine)
+
+
+@operation("host.destroy", tracked=True)
+async def destroy(call: Call, host_ref: str) -> None:
+    """Forget a host for good. It will not be let in again."""
+    host = call.pool.host_of(host_ref)
+    assert_no_ha(call.pool)
+    if host is call.pool.master or call.pool.is_live(host.row):
+        raise ApiError("HOST_IS_LIVE", host_ref)
+    if call.pool.residents(host.row):
+        raise ApiError("HOST_HAS_RESIDENT_VMS", host_ref)
+    db = call.pool.db
+    for cls in ("PBD", "PIF", "host_cpu", "Certificate"):
+        for row in db.rows(cls):
+            if row.text("host") == host_ref:
+                db.delete(row)
+    for vm in db.rows("VM"):
+        if vm.flag("is_control_domain") and vm.text("resident_on") == host_ref:
+            db.delete(vm)
+    db.delete(call.pool.metrics_of(host.row))
+    db.delete(host.row)
+    del call.pool.hosts[host.name]

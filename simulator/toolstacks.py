@@ -1,0 +1,220 @@
+"""Servers that go down and come up, and the roles that their toolstacks take.
+
+A role is kept on the server's disk and taken at the next start of its toolstack. A master asks the
+others first whether one of them is master by now; alone, it carries on. A slave asks its master to
+be let in and is in emergency mode until it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator import autostart, devices, latency, resync, sessions, tasks
+from simulator.database import Copy, Database
+from simulator.machines import Machine
+from simulator.pool import Pool
+from simulator.values import ApiError
+
+if TYPE_CHECKING:
+    from simulator.calls import Call
+    from simulator.site import Site
+
+NO_ANSWER = ApiError("INTERNAL_ERROR", 'Unix.Unix_error(Unix.ECONNREFUSED, "connect", "")')
+
+
+class Toolstacks:
+    """Switches the servers of a site."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    # --- power ------------------------------------------------------------------------------------
+
+    def power_off(self, machine: Machine) -> None:
+        """Pull the plug: nothing runs there any more, and no database knows it."""
+        if not machine.powered:
+            return
+        site = self._site
+        machine.powered = False
+        machine.boots += 1
+        site.domains.clear(machine.name)
+        stranded = site.calls.power_lost(machine)
+        self._toolstack_ended(machine)
+        # Without power nothing hangs any more.
+        site.faults.stop_all("hang", host=machine.name)
+        for call in stranded:
+            site.in_background(self._give_up(call))
+
+    def power_on(self, machine: Machine) -> None:
+        """Press the button: the server boots, then its toolstack starts. It runs nothing."""
+        if machine.powered:
+            return
+        machine.powered = True
+        machine.toolstack = False
+        self._site.domains.boot(machine.name)
+        if self._site.faults.active("boot-fail", host=machine.name) is None:
+            self._site.in_background(self._boot(machine))
+        self._site.settle()
+
+    async def _boot(self, machine: Machine) -> None:
+        boots = machine.boots
+        await self._site.clock.work(self._site.latencies.draw("host_boot"))
+        if machine.boots == boots:
+            machine.booted_at = self._site.clock.wall()
+            self.start(machine, booted=True)
+
+    async def _give_up(self, call: Call) -> None:
+        await self._site.clock.sleep(self._site.latencies.draw_tcp_patience())
+        call.interrupt(call.no_contact())
+
+    # --- toolstack --------------------------------------------------------------------------------
+
+    def stop(self, machine: Machine) -> None:
+        """The API of this server goes away; what runs on it runs on."""
+        if machine.up:
+            self._site.calls.toolstack_lost(machine)
+            self._toolstack_ended(machine)
+
+    def start(self, machine: Machine, *, booted: bool = False) -> None:
+        """The toolstack is back, takes its role and compares what it finds."""
+        if not machine.powered or machine.toolstack:
+            return
+        machine.toolstack = True
+        self._take_role(machine)
+        if machine.is_master:
+            self._reign(machine, booted)
+        else:
+            machine.stashed = ApiError("HOST_STILL_BOOTING")
+            self._join(machine, booted)
+
+    async def restart(self, machine: Machine) -> None:
+        """Down and, after the usual time, up again."""
+        self.stop(machine)
+        boots = machine.boots
+        await self._site.clock.work(self._site.latencies.draw("restart"))
+        if machine.boots == boots:
+            self.start(machine)
+
+    def roll_back(self, master: Machine) -> None:
+        """The master goes down, and its database becomes what it was at the last regular copy."""
+        self.stop(master)
+        self._found(master, master.pool.links.last_copy)
+
+    def _toolstack_ended(self, machine: Machine) -> None:
+        was_up = machine.toolstack
+        machine.toolstack = False
+        machine.stashed = None
+        machine.epoch += 1
+        machine.local_sessions.clear()
+        if machine.is_master and was_up:
+            sessions.forget_all(machine.pool)
+            tasks.forget_all(machine.pool)
+        self._site.settle()
+
+    # --- roles ------------------------------------------------------------------------------------
+
+    def become_master(self, machine: Machine) -> None:
+        """The order to be master from the next start on, which follows by itself."""
+        machine.appointed = machine.name
+        self._site.in_background(self._restart_by_fuse(machine))
+
+    def become_slave(self, machine: Machine, master: Machine) -> None:
+        """The order to follow that master; nothing if it does so already."""
+        if machine.appointed != master.name:
+            machine.appointed = master.name
+            self._site.in_background(self._restart_by_fuse(machine))
+
+    async def _restart_by_fuse(self, machine: Machine) -> None:
+        epoch = machine.epoch
+        await self._site.clock.work(latency.FUSE_S)
+        if machine.epoch == epoch and machine.up:
+            await self.restart(machine)
+
+    def _take_role(self, machine: Machine) -> None:
+        if machine.appointed == machine.name and not machine.is_master:
+            self._found(machine, machine.copy)
+        elif machine.appointed == machine.name:
+            other = self._other_master(machine)
+            machine.appointed = other.name if other else machine.name
+        if machine.is_master and machine.appointed != machine.name:
+            machine.copy = machine.pool.db.copy(self._site.clock.now())
+            machine.pool.links.close()
+        machine.master = machine.appointed
+
+    def _other_master(self, machine: Machine) -> Machine | None:
+        """A server that says it is master by now, among those that this one knows and hears."""
+        for other in self._site.masters:
+            known = other is not machine and other.name in machine.pool.hosts
+            if known and self._site.machines.hears(machine, other):
+                return other
+        return None
+
+    def _found(self, machine: Machine, copy: Copy) -> None:
+        """A database of its own for the machine, as the copy has it."""
+        site = self._site
+        pool = Pool(site, Database.restored(copy, site.chance, site.clock))
+        pool.log = machine.pool.log
+        pool.messages.go_on_after(machine.pool.messages)
+        for row in pool.db.rows("host"):
+            for known in site.machines:
+                if known.uuid == row.text("uuid"):
+                    pool.know(known, row)
+        if machine.is_master:
+            machine.pool.links.close()
+        machine.pool = site.reign = pool
+        pool.db.update(pool.row, master=pool.hosts[machine.name].row.ref)
+        resync.settle_copy(pool)
+        pool.links.copy_now()
+
+    def _reign(self, machine: Machine, booted: bool) -> None:
+        self._site.settle()
+        host = machine.pool.hosts[machine.name]
+        if booted:
+            devices.plug_at_boot(machine.pool, host)
+        resync.begin_reign(host)
+        self._site.settle()
+        if booted:
+            autostart.begin(host)
+
+    # --- joining ----------------------------------------------------------------------------------
+
+    def _join(self, machine: Machine, booted: bool) -> None:
+        master = self._site.machines[machine.master]
+        refusal = self._refusal(machine, master)
+        if refusal is not None:
+            machine.stashed = refusal
+            self._site.settle()
+            self._site.in_background(self._join_later(machine, booted))
+            return
+        machine.stashed = None
+        self._site.settle()
+        host = machine.pool.hosts[machine.name]
+        if booted:
+            devices.plug_at_boot(machine.pool, host)
+        resync.hello(host)
+        self._site.settle()
+        if booted:
+            autostart.begin(host)
+
+    async def _join_later(self, machine: Machine, booted: bool) -> None:
+        """Emergency mode: try again and again. Nothing can have changed unless something did."""
+        epoch = machine.epoch
+        master = self._site.machines[machine.master]
+        while machine.epoch == epoch and self._refusal(machine, master) is not None:
+            await self._site.machines.changed()
+        await self._site.clock.work(latency.EMERGENCY_RETRY_S)
+        if machine.epoch == epoch:
+            self._join(machine, booted)
+
+    def _refusal(self, machine: Machine, master: Machine) -> ApiError | None:
+        """Why the master does not let it in; None if it does."""
+        machines = self._site.machines
+        if not (machines.hears(machine, master) and machines.at_work(machine)):
+            return NO_ANSWER
+        if master.stashed is not None:
+            return master.stashed
+        if not master.is_master:
+            return ApiError("HOST_IS_SLAVE", machines[master.master].address)
+        if machine.name not in master.pool.hosts:
+            return ApiError("HOST_UNKNOWN_TO_MASTER", machine.uuid)
+        return None
