@@ -50,6 +50,8 @@ class Plan:
 
     ``before``: calls of another client right before an exchange, as [method, argument…] where
     ``@VM/name`` names an object; ``meanwhile``: the same, 0.2 s after the exchange was sent.
+    ``deeds``: what happens to the world right before an exchange, as [verb, host]: ``stop`` or
+    ``start`` its toolstack.
     ``pause``: seconds to wait before an exchange, where the recorder waited for a guest.
     ``names``: recorded reference -> class and name, where no record of the recording tells them.
     ``unmatched``: index -> why the answer cannot be the recorded one; it is sent all the same.
@@ -60,6 +62,7 @@ class Plan:
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     before: Mapping[int, Sequence[Sequence[Any]]] = field(default_factory=dict)
     meanwhile: Mapping[int, Sequence[Sequence[Any]]] = field(default_factory=dict)
+    deeds: Mapping[int, Sequence[Sequence[str]]] = field(default_factory=dict)
     unmatched: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -67,6 +70,8 @@ class Player:
     """Replays one recording against one served pool."""
 
     def __init__(self, running: Simulation, book: Mapping[str, Known], plan: Plan) -> None:
+        self._world = running.world
+        self._stopped: dict[str, int] = {}
         self._urls = {"master": running.hosts[0].url, "slave": running.hosts[1].url}
         self._book = book
         self._plan = plan
@@ -85,21 +90,26 @@ class Player:
         return found
 
     async def _play_batch(self, batch: Sequence[Exchange]) -> dict[int, list[str]]:
+        await self._prepare(batch[0])
         connection = await Connection.to(self._urls[batch[0].host])
         try:
-            found = {}
-            for exchange in batch:
-                await asyncio.sleep(self._plan.pause.get(exchange.index, 0))
-                for call in self._plan.before.get(exchange.index, ()):
-                    await self._act(call)
-                if not self._first_token:
-                    self._first_token = (await self._session.call("event.from", ["*"], "", 0.0))[
-                        "token"
-                    ]
+            found = {batch[0].index: await self._play_one(batch[0], connection)}
+            for exchange in batch[1:]:
+                await self._prepare(exchange)
                 found[exchange.index] = await self._play_one(exchange, connection)
             return found
         finally:
             await connection.close()
+
+    async def _prepare(self, exchange: Exchange) -> None:
+        for verb, host in self._plan.deeds.get(exchange.index, ()):
+            self._do(verb, host)
+        await asyncio.sleep(self._plan.pause.get(exchange.index, 0))
+        for call in self._plan.before.get(exchange.index, ()):
+            await self._act(call)
+        if not self._first_token:
+            told = await self._session.call("event.from", ["*"], "", 0.0)
+            self._first_token = told["token"]
 
     async def _play_one(self, exchange: Exchange, connection: Connection) -> list[str]:
         patience = 0.0 if exchange.index in self._plan.unmatched else PATIENCE_S
@@ -181,6 +191,14 @@ class Player:
             recorded = value_of(exchange.answer)
             ours = value_of(decode_response(exchange.path, answer.body))
             self._learnt.update(_pairs(recorded, ours))
+
+    def _do(self, verb: str, host: str) -> None:
+        if verb == "stop":
+            self._stopped[host] = self._world.faults.start("api-restart", 3600, host=host)
+        elif verb == "start":
+            self._world.faults.stop(self._stopped.pop(host))
+        else:
+            raise ValueError(f"no such deed {verb!r}")
 
     async def _act(self, call: Sequence[Any]) -> None:
         method, *params = call
