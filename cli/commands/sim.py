@@ -215,9 +215,11 @@ def _vm(name: str) -> Finding:
 @click.argument("name")
 @click.argument("arguments", nargs=-1)
 def _act(method: str, name: str, arguments: Sequence[str]) -> Finding:
-    """Call METHOD for the VM NAME as another client of the pool, and wait for its end.
+    """Call METHOD for NAME as another client of the pool, and wait for its end.
 
-    ARGUMENTS follow the VM: host names, numbers, true or false, text.
+    NAME is a VM; for the methods of hosts a host; for those of the pool the pool or, for
+    pool.emergency_transition_to_master and its like, the host that is asked itself.
+    ARGUMENTS follow: host names, numbers, true or false, text.
     """
     given = {"method": method, "name": name, "args": list(arguments)}
     return _asked(_act_lines, within_s=None, op="act", **given)
@@ -316,7 +318,7 @@ def _host_row(host: Any) -> tuple[Cell, ...]:
         host["address"],
         host["role"],
         "on" if host["powered"] else Span("off", "bad"),
-        "answers" if host["reachable"] else Span("refuses", "bad"),
+        _api(host),
         ", ".join(host["running"]) or "-",
     )
 
@@ -324,6 +326,12 @@ def _host_row(host: Any) -> tuple[Cell, ...]:
 def _bmc_row(bmc: Any) -> tuple[Cell, ...]:
     state = "answers" if bmc["answers"] else Span("silent", "bad")
     return bmc["name"], bmc["host"], bmc["kind"], state
+
+
+def _api(host: Any) -> Cell:
+    if host["emergency"]:
+        return Span("emergency", "bad")
+    return "answers" if host["reachable"] else Span("refuses", "bad")
 
 
 def _fault_row(fault: Any) -> tuple[Cell, ...]:

@@ -87,6 +87,35 @@ async def test_act_moves_a_vm_to_a_host_named_by_name(running: Simulation) -> No
     assert (where["host"], where["hosts"], where["power_state"]) == ("xen2", ["xen2"], "Running")
 
 
+async def test_act_on_hosts_and_on_the_pool(running: Simulation) -> None:
+    session = await Session.login(running.hosts[0].url)
+    (xen2,) = await session.call("host.get_by_name_label", "xen2")
+    done = await data(running, op="act", method="host.disable", name="xen2", args=[])
+    assert done["object"] == {"class": "host", "name": "xen2"}
+    assert not await session.call("host.get_enabled", xen2)
+    flag = ["rolling_upgrade_in_progress", "true"]
+    await data(running, op="act", method="pool.add_to_other_config", name="cases", args=flag)
+    (pool,) = await session.call("pool.get_all")
+    assert dict([flag]).items() <= (await session.call("pool.get_other_config", pool)).items()
+    error = await refusal(running, op="act", method="host.declare_dead", name="xen2", args=[])
+    assert error["code"] == "HOST_IS_LIVE"
+    error = await refusal(running, op="act", method="host.disable", name="web1", args=[])
+    assert (error["code"], error["message"]) == ("no-such-object", "there is no host 'web1'")
+
+
+async def test_a_promotion_from_the_command_line(running: Simulation) -> None:
+    await data(running, op="power", host="xen1", to="off")
+    given = {"method": "pool.emergency_transition_to_master", "name": "xen2", "args": []}
+    await data(running, op="act", **given)
+
+    async def promoted() -> bool:
+        hosts = (await data(running, op="status"))["hosts"]
+        return bool(hosts[1]["role"] == "master" and hosts[1]["reachable"])
+
+    await eventually(promoted)
+    await Session.login(running.hosts[1].url)
+
+
 async def test_act_that_fails_says_with_which_code(running: Simulation) -> None:
     error = await refusal(running, op="act", method="VM.pause", name="db1", args=[])
     assert error["code"] == "VM_BAD_POWER_STATE"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from pathlib import Path
 
@@ -125,6 +126,30 @@ async def test_a_client_that_leaves_does_not_stop_what_it_asked_for(tmp_path: Pa
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(post(running.hosts[0].url, "/jsonrpc", body), 0.1)
         await eventually(lambda: has_state(session, vm, "Running"))
+
+
+async def test_a_host_that_hangs_or_is_cut_off_is_silent(tmp_path: Path) -> None:
+    async with served(tmp_path, POOL) as running:
+        for name in ("hang", "net-cut"):
+            number = running.world.faults.start(name, 60, host="xen2")
+            login = request("session.login_with_password", ["root", "Secret123"])
+            asking = asyncio.create_task(post(running.hosts[1].url, "/jsonrpc", login))
+            await asyncio.sleep(0.3)
+            assert not asking.done()
+            running.world.faults.stop(number)
+            assert "HOST_IS_SLAVE" in (await asyncio.wait_for(asking, 5)).body
+
+
+async def test_emergency_mode_answers_json_in_a_form_of_its_own(tmp_path: Path) -> None:
+    async with served(tmp_path, POOL, speed=100) as running:
+        running.world.power_off("xen1")
+        running.world.restart_toolstack("xen2")
+        await _until_refused(running, 1, refused=True)
+        await _until_refused(running, 1, refused=False)
+        asked = '{"method": "host.get_all", "params": ["x"], "id": 7}'
+        answer = json.loads((await post(running.hosts[1].url, "/jsonrpc", asked)).body)
+        assert (answer["jsonrpc"], answer["id"]) == ("2.0", 0)
+        assert answer["error"][0] == "INTERNAL_ERROR"
 
 
 async def test_two_simulators_live_side_by_side(tmp_path: Path) -> None:
