@@ -22,7 +22,7 @@ ifneq ($(wildcard ../shared/bench-peers/ha3.py),)
 beside := --beside $(abspath ../shared/bench-peers/ha3.py)
 endif
 
-.PHONY: help setup demo test check lint types imports shape sim wire netns bench clean
+.PHONY: help setup demo test check lint types imports shape sim wire npm netns bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -65,6 +65,9 @@ sim: $(ready) ## simulated pools in virtual time; SEEDS=n or HOURS=h of random t
 
 wire: $(ready) ## clients of other makers against the simulator's ports
 	@$(pytest) -q tests/wire
+
+npm: ## the foreign client in JavaScript, from npm, for the tests of `wire`; needs node
+	@npm ci --prefix tests/wire/npm --no-audit --no-fund --silent
 
 # make netns RUN=two-peers for one of them; needs root.
 netns: $(ready) ## real nodes in network namespaces: cables, disks and daemons fail

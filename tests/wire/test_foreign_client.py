@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import ssl
 import time
 import xmlrpc.client
@@ -17,6 +18,8 @@ from simulator.serve import Simulation
 from tests.wire.served import SECRET, served
 
 POOL = (Path(__file__).parent / "cases" / "pool.yaml").read_text()
+THIRD = "  - {name: xen3, uuid: 3d5e0f5a-0103-4f0f-9a57-1c1f6a3a9c03, memory: 32GiB, cpus: 8}\n"
+THREE = POOL.replace("srs:\n", f"{THIRD}srs:\n")
 T = TypeVar("T")
 
 
@@ -92,6 +95,60 @@ async def test_xenapi_is_sent_from_the_slave_to_the_master(tmp_path: Path) -> No
     async with served(tmp_path / "again", POOL) as running:
         assert url.rpartition(":")[0] == running.hosts[0].url.rpartition(":")[0]
     assert code == "HOST_IS_SLAVE"
+
+
+async def test_xenapi_follows_a_promotion(tmp_path: Path) -> None:
+    """The master is dead, a slave is promoted, the third is recovered: whoever asks it is sent to
+    the new master, and finds there what there was."""
+
+    def use(running: Simulation) -> tuple[list[str], list[str], str]:
+        first, second, third = (host.url for host in running.hosts)
+        before = _session(first).xenapi.VM.get_all()
+        # What takes and gives power is another thread's.
+        asyncio.run_coroutine_threadsafe(_dead(running, "xen1"), loop).result(5)
+        own = XenAPI.Session(second, ignore_ssl=True)
+        ref = own.session.slave_local_login_with_password("root", SECRET)["Value"]
+        assert own.pool.emergency_transition_to_master(ref)["Status"] == "Success"
+        new = _patiently(lambda: _session(second).xenapi)
+        recovered = new.pool.recover_slaves()
+        told = _patiently(lambda: _redirection(third, away_from=running.hosts[0].url))
+        port = second.rpartition(":")[2]
+        followed = _session(f"https://{told}:{port}").xenapi
+        assert sorted(followed.VM.get_all()) == sorted(before)
+        return recovered, [new.host.get_by_name_label("xen3")[0]], f"https://{told}:{port}"
+
+    loop = asyncio.get_running_loop()
+    async with served(tmp_path, THREE, speed=100) as running:
+        recovered, third, url = await asyncio.to_thread(use, running)
+        assert recovered == third
+        assert url == running.hosts[1].url
+
+
+async def _dead(running: Simulation, host: str) -> None:
+    running.world.power_off(host)
+
+
+def _patiently(ask: Callable[[], T], within_s: float = 20.0) -> T:
+    """The answer, which may be refused or not be there for a while."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return ask()
+        except (XenAPI.Failure, OSError, http.client.HTTPException):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _redirection(url: str, away_from: str) -> str:
+    """The address to which a slave sends a client; OSError while it is the old one."""
+    with pytest.raises(XenAPI.Failure) as redirected:
+        _session(url)
+    code, address = redirected.value.details
+    assert code == "HOST_IS_SLAVE"
+    if address in away_from:
+        raise ConnectionError(f"still {address}")
+    return str(address)
 
 
 async def test_plain_xmlrpc_gets_dates_digits_and_doubles(tmp_path: Path) -> None:
