@@ -85,7 +85,7 @@ async def test_a_running_slave_lets_us_in_by_itself(
         "host.is_in_emergency_mode",
         "session.local_logout",
     ]
-    assert world.pool.hosts["xen2"].local_sessions == set()
+    assert world.site.machines["xen2"].local_sessions == set()
 
 
 async def test_a_wrong_password_is_said_so(transport: WorldTransport) -> None:
