@@ -168,17 +168,6 @@ def scopes(entries: Sequence[Entry]) -> Iterator[Fault]:
             yield entry.path, ("scope",), "V024", message, hint
 
 
-def bmcs(entries: Sequence[Entry]) -> Iterator[Fault]:
-    """A node's `bmc` is an address for the agent that the Cluster names."""
-    cluster = next((e.value for e in entries if e.path == ROOT), None)
-    if cluster is None or "fencing" in cluster:
-        return
-    for entry in entries:
-        if entry.kind == "Node" and entry.value is not None and "bmc" in entry.value:
-            message = "bmc: cluster.yaml names no fence agent that could use it"
-            yield entry.path, ("bmc",), "V028", message, "add fencing: {agent: ...} to cluster.yaml"
-
-
 def windowless(entries: Sequence[Entry]) -> Iterator[Fault]:
     """Warns where `restart: window` is written although no window would ever open.
 

@@ -46,6 +46,8 @@ TITLES = MappingProxyType(
         "V030": "timings in the wrong relation",
         "V031": "secret in the open",
         "V032": "previousNames clash",
+        "V033": "fence agent whose off proves nothing",
+        "V034": "option that a fence agent is not given",
         "V801": "restart waits for a window, but there is none",
         "V901": "unknown kind",
         "V902": "tree requires a newer cxm",

@@ -181,6 +181,15 @@ FORMS = MappingProxyType(
         "web-url": Form(noun="a URL", example="http:// or https://"),
     }
 )
+SECRETS_BELONG = "name the secret by credentialsRef: NAME; its text belongs on the node"
+_SECRET = re.compile(r"passw(or)?d|secret|token|community|hexadecimal_kg", re.IGNORECASE)
+
+
+def names_a_secret(key: str) -> bool:
+    """Whether what stands under this key would be a secret in the open. `password_script` is none."""
+    return bool(_SECRET.search(key)) and not key.endswith(("_script", "-script"))
+
+
 _CODES = MappingProxyType({"size": "V012", "duration": "V013"})
 
 

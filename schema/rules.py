@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from schema import forms
+from schema import fence_agents, forms
 from schema.dialect import Document, Path
 from schema.errors import ConfigError
 from schema.fields import KEYS, LANGUAGE, at
@@ -86,6 +86,36 @@ def _cluster(plain: Plain) -> Broken:
     yield from _ordered(plain, ("source",), "poll", "staleAfter", strict=True)
     yield from _ordered(plain, ("source",), "timeout", "staleAfter", strict=True)
     yield from _ordered(plain, ("reconcile", "retry"), "base", "max", strict=False)
+    if "fencing" in plain:
+        yield from _agent(plain["fencing"], "fencing")
+        yield from _shared_agent(plain["fencing"])
+
+
+def _agent(plain: Plain, *group: str) -> Broken:
+    """A fence agent and its options, which stand below `group`."""
+    for refused in fence_agents.faults(plain["agent"], plain.get("options", {})):
+        spot = ("agent",) if refused.option is None else ("options", refused.option, KEYS)
+        yield (*group, *spot), refused.code, refused.message, refused.hint
+
+
+def _shared_agent(plain: Plain) -> Broken:
+    """The Cluster's agent is given an address for each node, and nothing else that tells them apart."""
+    agent = plain["agent"]
+    known = fence_agents.MAY_CERTIFY.get(agent)
+    if "ip" in plain.get("options", {}):
+        message = "ip: all nodes would have the same address"
+        yield (
+            ("fencing", "options", "ip", KEYS),
+            "V028",
+            message,
+            "each node says its own: bmc: ADDRESS",
+        )
+    if known and known.kind in (fence_agents.Kind.PDU, fence_agents.Kind.HUMAN):
+        message = f"agent: {agent} is not told apart by a node's bmc: ADDRESS"
+        hint = (
+            "write a FenceDevice and a FencingPolicy, and name that in each node: fencing: POLICY"
+        )
+        yield ("fencing", "agent"), "V028", message, hint
 
 
 def too_new(plain: Plain) -> Broken:
@@ -146,6 +176,18 @@ def _window(plain: Plain) -> Broken:
         yield ("cron",), "V018", f"cron: {fault}", forms.FORMS["cron"].example
 
 
+def _device(plain: Plain) -> Broken:
+    yield from _agent(plain)
+    known = fence_agents.MAY_CERTIFY.get(plain["agent"])
+    if known and known.kind is fence_agents.Kind.BMC:
+        if plain.get("plugs"):
+            message = f"plugs: what {plain['agent']} switches is one server"
+            yield ("plugs",), "V028", message, "write a FenceDevice for each server"
+        if not plain.get("options", {}).get("ip"):
+            message = f"agent: {plain['agent']} needs the option ip"
+            yield ("agent",), "V028", message, "add options: {ip: ADDRESS}"
+
+
 def _policy(plain: Plain) -> Broken:
     if sum(key.startswith("per ") for key in plain.get("budget", ())) > 1:
         yield ("budget",), "V028", "budget: one period, not two", "keep one of the keys per ..."
@@ -154,6 +196,7 @@ def _policy(plain: Plain) -> Broken:
 _RULES: dict[str, Callable[[Plain], Broken]] = {
     "Cluster": _cluster,
     "Node": _node,
+    "FenceDevice": _device,
     "MaintenanceWindow": _window,
     "FencingPolicy": _policy,
 }

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import field
 
-from schema import crosscheck, dialect, layers, model, rules
+from schema import crosscheck, dialect, fencecheck, layers, model, rules
 from schema.crosscheck import ROOT, Fault
 from schema.dialect import NOWHERE, Document
 from schema.entries import Entry, Key, digest_line, enter
@@ -180,7 +180,7 @@ def _between(entries: Sequence[Entry], paths: Mapping[Key, str]) -> Iterator[Fau
     )
     yield from crosscheck.previous_names(entries, known)
     yield from crosscheck.scopes(entries)
-    yield from crosscheck.bmcs(entries)
+    yield from fencecheck.ways(entries)
 
 
 def _located(faults: Iterable[Fault], entries: Mapping[str, Entry]) -> Iterator[ConfigError]:

@@ -120,17 +120,13 @@ def _unknown_keys(fault: _Fault, document: Document) -> _Told:
         place = document.nearest((*fault.where, key))
         near = did_you_mean(key, known)
         hint = "" if near else f"the keys here are {listed(known, 24)}"
-        if _is_secret(key):
+        if forms.names_a_secret(key):
             code, near = "V031", ""
             message = f'"{key}" would put a secret into the open'
-            hint = "name the secret by credentialsRef: NAME; its text belongs on the node"
+            hint = forms.SECRETS_BELONG
         else:
             code, message = "V003", f'unknown key "{key}"{near}'
         yield code, message, hint, place.key or place.value
-
-
-def _is_secret(key: str) -> bool:
-    return bool(re.search(r"passw(or)?d|secret|token|community", key, re.IGNORECASE))
 
 
 def _required(fault: _Fault, document: Document) -> _Told:
