@@ -146,6 +146,8 @@ REFUSED_OPTIONS: Mapping[str, str] = MappingProxyType(
 
 _PROGRAM = re.compile(r".*_(path|script)")
 _RUNS = "with it a commit would run programs on the nodes"
+_WORD = re.compile(r"(?!-)[!#-&(-\[\]-_a-~]+")
+_MORE = "agents put it into a command line, where it would be more than one word"
 
 ALLOWED_VALUES: Mapping[str, frozenset[str]] = MappingProxyType({"method": frozenset({"onoff"})})
 """Refused options that may be given all the same, with the value that changes nothing."""
@@ -178,7 +180,12 @@ def faults(agent: str, options: Mapping[str, str]) -> Iterator[Refused]:
         # A program of one's own gives its options the meaning that it likes.
         elif why and (known.kind is not Kind.PROGRAM or option in _ASKED):
             message = f'option "{option}" is not for {agent} to be given: {why}'
-            yield Refused(code="V034", option=option, message=message, hint="remove it")
+            yield Refused(
+                code="V034",
+                option=option,
+                message=message,
+                hint="write one word" if why == _MORE else "remove it",
+            )
     for option in known.needs:
         if not options.get(option):
             yield _missing(agent, option)
@@ -189,7 +196,9 @@ def refusal(option: str, value: str) -> str:
     name = option.replace("-", "_").lower()
     if value in ALLOWED_VALUES.get(name, ()):
         return ""
-    return REFUSED_OPTIONS.get(name, _RUNS if _PROGRAM.fullmatch(name) else "")
+    if _PROGRAM.fullmatch(name):
+        return _RUNS
+    return REFUSED_OPTIONS.get(name, "" if _WORD.fullmatch(value) else _MORE)
 
 
 def _unproven(agent: str) -> Refused:

@@ -63,6 +63,8 @@ PURE_MODULES = frozenset(
 NARROWED = {
     "random": {"Random"},
     "contextlib": {"suppress"},
+    "shlex": {"quote"},
+    "xml": {"parsers.expat"},
     "pathlib": {"PurePath", "PurePosixPath"},
     "urllib": {"parse.quote", "parse.unquote", "parse.urlsplit", "parse.urlunsplit"},
 }
