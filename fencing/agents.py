@@ -59,6 +59,9 @@ DEADLINE = 124
 """Code of a run that was killed at its deadline. Agents themselves end with 0, 1 or 2."""
 
 _SHOWN = 300
+_REASONS = 3
+"""So many last lines of an agent's complaints are shown: net-snmp needs three for one."""
+
 _VISIBLE = ("username", "login")
 """Credentials that are no secrets: who logs in may stand in a message."""
 
@@ -128,11 +131,21 @@ def request(
     The action comes first, since an agent that is told none reboots; the secrets come last.
     """
     said = _said(use, action)
+    options = {name: value for name, value in use.options.items() if name != "program"}
     if metadata is not None:
         said = {name: value for name, value in said.items() if name in metadata.parameters}
-    options = {name: value for name, value in use.options.items() if name != "program"}
+        options = {name: value for name, value in options.items() if _needed(name, value, metadata)}
     lines = {**said, **options, **dict(sorted(credentials.items()))}
     return "".join(f"{name}={_plain(name, value)}\n" for name, value in lines.items()).encode()
+
+
+def _needed(name: str, value: str, metadata: Metadata) -> bool:
+    """False for a "no" that is the default: agents take the mere presence of many options for yes.
+
+    fence_redfish with `ssl_insecure=0` checks no certificate.
+    """
+    known = metadata.parameters.get(name)
+    return known is None or known.on_by_default or not known.denies(value)
 
 
 def _said(use: DeviceUse, action: Action) -> dict[str, str]:
@@ -185,7 +198,7 @@ def reading(ended: Ended) -> Reading:
 def attempt(ended: Ended) -> Attempt:
     """What a run with `off` or `on` says."""
     if ended.code == 0:
-        return Attempt(ok=True, message=_last_line(ended.out) or "done, it says")
+        return Attempt(ok=True, message=(_lines(ended.out) or ["done, it says"])[-1][:_SHOWN])
     return Attempt(ok=False, message=failure(ended))
 
 
@@ -220,13 +233,18 @@ def failure(ended: Ended) -> str:
 
 
 def _told(ended: Ended) -> str:
-    line = _last_line(ended.err) or _last_line(ended.out)
-    return f": {line}" if line else ""
+    words = "; ".join(_lines(ended.err)[-_REASONS:] or _lines(ended.out)[-1:])
+    return f": {words[:_SHOWN]}" if words else ""
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return _CONTROL.sub(" ", lines[-1])[:_SHOWN] if lines else ""
+_STAMP = re.compile(r"^[0-9-]+ [0-9:,]+ (?=[A-Z]+: )")
+_USAGE = "Please use '-h' for usage"
+
+
+def _lines(text: str) -> list[str]:
+    """The lines that say something, without the date that agents put before them."""
+    lines = [_STAMP.sub("", _CONTROL.sub(" ", line).strip()) for line in text.splitlines()]
+    return [line for line in lines if line and not line.endswith(_USAGE)]
 
 
 # --- secrets --------------------------------------------------------------------------------------

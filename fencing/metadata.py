@@ -31,6 +31,8 @@ _TYPES: Mapping[str, tuple[re.Pattern[str], str]] = MappingProxyType(
     }
 )
 
+_NO = ("0", "no", "off", "false")
+
 
 class Parameter(Frozen, frozen=True, kw_only=True):
     """One option. `name_now` is what replaces a deprecated one; empty where nothing does."""
@@ -48,6 +50,14 @@ class Parameter(Frozen, frozen=True, kw_only=True):
             return value in self.choices
         pattern, _ = _TYPES.get(self.type, (None, ""))
         return pattern is None or pattern.fullmatch(value) is not None
+
+    def denies(self, value: str) -> bool:
+        """Whether this is a flag, and `value` a no."""
+        return self.type == "boolean" and value.lower() in _NO
+
+    @property
+    def on_by_default(self) -> bool:
+        return self.type == "boolean" and self.default is not None and not self.denies(self.default)
 
     @property
     def wanted(self) -> str:

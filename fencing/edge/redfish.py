@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -30,12 +31,13 @@ async def identity(
     host = options.get("ip", "")
     host = f"[{host}]" if ":" in host else host
     url = f"https://{host}:{options.get('ipport', '443')}{options.get('systems_uri', '')}"
-    login = aiohttp.BasicAuth(credentials.get("username", ""), credentials.get("password", ""))
+    login = f"{credentials.get('username', '')}:{credentials.get('password', '')}".encode()
+    headers = {"Authorization": f"Basic {base64.b64encode(login).decode()}"}
     insecure = options.get("ssl_insecure", "0").lower() in _TRUE
     limit = aiohttp.ClientTimeout(total=within_s)
     try:
         async with (
-            aiohttp.ClientSession(auth=login, timeout=limit, trust_env=False) as session,
+            aiohttp.ClientSession(headers=headers, timeout=limit, trust_env=False) as session,
             session.get(url, ssl=not insecure, allow_redirects=False) as answer,
         ):
             if answer.status != 200:

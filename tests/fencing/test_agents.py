@@ -34,6 +34,19 @@ def test_a_request_says_the_action_first_and_secrets_last() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("default", "value", "said"),
+    [("0", "0", False), ("0", "no", False), ("1", "0", True), ("0", "1", True), ("1", "1", True)],
+)
+def test_a_no_is_said_where_it_changes_something(default: str, value: str, said: bool) -> None:
+    """Said elsewhere, some agents take it for a yes."""
+    known = metadata(
+        IPMILAN.replace(b'"boolean" default="0"', f'"boolean" default="{default}"'.encode())
+    )
+    asked = request(use(ip="10.0.1.1", lanplus=value), Action.OFF, known, CREDENTIALS)
+    assert (f"lanplus={value}\n" in asked.decode()) is said
+
+
 def test_a_program_of_ones_own_is_told_the_node_and_all_options() -> None:
     asked = use("exec", plug="7", program="cut", site="lyon")
     assert request(asked, Action.STATUS, None, {"token": "x"}).decode() == (
@@ -123,7 +136,7 @@ def test_why_it_is_unknown_is_said() -> None:
     assert reading(Ended(code=2, err="no such file")).message == (
         "code 2 means off, but it says nothing: no such file"
     )
-    assert reading(Ended(code=124, err="a\nb\n\n")).message == "killed at its deadline: b"
+    assert reading(Ended(code=124, err="a\nb\n\n")).message == "killed at its deadline: a; b"
     assert reading(Ended(code=139)).message == "ended by signal 11"
 
 
