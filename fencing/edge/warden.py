@@ -47,8 +47,9 @@ def _started(program: list[str]) -> int:
         os.setpgid(0, 0)
         _control(_PARENT_DEATH, signal.SIGKILL)
         if os.getppid() == own:
-            # Python ignores it for itself, and what is ignored stays so in a new program.
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            # Python ignores them for itself, and what is ignored stays so in a new program.
+            for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(ignored, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.execv(program[0], program)  # noqa: S606 - that is what this is for
     except OSError as error:

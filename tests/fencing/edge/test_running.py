@@ -108,9 +108,10 @@ async def test_endless_output_is_cut_and_does_not_block(program: Written) -> Non
     assert not run.err.cut
 
 
-async def test_a_closed_pipe_ends_a_program_as_in_a_shell(program: Written) -> None:
-    path = program("pipe", "yes | head -n 1; set -- $(yes | head -n 1); echo $1")
-    assert (await Run(path).ended(b"", SOON_S)).out == "y\ny\n"
+async def test_no_signal_is_ignored_or_held_back(program: Written) -> None:
+    path = program("signals", "grep -E '^Sig(Ign|Blk)' /proc/$$/status")
+    ended = await Run(path).ended(b"", SOON_S)
+    assert {int(line.split()[1], 16) for line in ended.out.splitlines()} == {0}
 
 
 async def test_at_its_deadline_it_ends_with_all_that_it_started(
