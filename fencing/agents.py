@@ -13,21 +13,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from enum import StrEnum
 from shlex import quote as shell_quoted
 from urllib.parse import quote
 
 from fencing.devices import Action, DeviceUse
+from fencing.ladder import Power
 from fencing.metadata import Metadata
 from schema.fence_agents import Kind, refusal
 from schema.model import Frozen
 from schema.suggest import did_you_mean, listed
-
-
-class Power(StrEnum):
-    ON = "on"
-    OFF = "off"
-    UNKNOWN = "unknown"
 
 
 class Reading(Frozen, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ async def identity(
     login = f"{credentials.get('username', '')}:{credentials.get('password', '')}".encode()
     headers = {"Authorization": f"Basic {base64.b64encode(login).decode()}"}
     insecure = options.get("ssl_insecure", "0").lower() in _TRUE
-    limit = aiohttp.ClientTimeout(total=within_s)
+    limit = aiohttp.ClientTimeout(total=max(0.001, within_s))  # 0 would be for ever
     try:
         async with (
             aiohttp.ClientSession(headers=headers, timeout=limit, trust_env=False) as session,

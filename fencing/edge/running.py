@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,11 @@ GRACE_S = 6.0
 """So much later than its deadline a run is given up, though its warden should have ended it."""
 
 _WARDEN = Path(__file__).with_name("warden.py")
+
+
+def boot_s() -> float:
+    """CLOCK_BOOTTIME, which goes on while the machine sleeps, and on which leases are counted."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Output:
@@ -86,13 +92,16 @@ class Run:
         self.out = Output()
         self.err = Output()
 
-    async def ended(self, said: bytes, within_s: float) -> Ended:
-        """Runs it with `said` on its standard input; it and all that it started end in `within_s`."""
-        child = await self._started(said, within_s)
+    async def ended(self, said: bytes, until_s: float) -> Ended:
+        """Runs it with `said` on its standard input; it and all that it started end by `until_s`.
+
+        An instant of CLOCK_BOOTTIME. Nothing is run that has no time left.
+        """
+        child = await self._started(said, until_s)
         assert child.stdout is not None
         assert child.stderr is not None
         try:
-            async with asyncio.timeout(within_s + GRACE_S):
+            async with asyncio.timeout(max(0.0, until_s - boot_s()) + GRACE_S):
                 await asyncio.gather(
                     self.out.drain(child.stdout), self.err.drain(child.stderr), child.wait()
                 )
@@ -103,11 +112,11 @@ class Run:
         assert child.returncode is not None
         return self._so_far(child.returncode)
 
-    async def _started(self, said: bytes, within_s: float) -> asyncio.subprocess.Process:
+    async def _started(self, said: bytes, until_s: float) -> asyncio.subprocess.Process:
         with _whole(said) as file:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-I", "-S", str(_WARDEN), str(os.getpid()), f"{within_s:.3f}", *self._command),
+                *("-I", "-S", str(_WARDEN), str(os.getpid()), f"{until_s:.3f}", *self._command),
                 stdin=file,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -1,10 +1,13 @@
 """Runs one program and ends it in time, even where nobody is left who would.
 
-    warden.py PARENT DEADLINE_S PROGRAM [ARGUMENT...]
+    warden.py PARENT UNTIL_S PROGRAM [ARGUMENT...]
 
 A process of its own between the daemon and an agent, since the daemon may be killed, stopped or
 asleep while the agent is about to switch a server off. Whatever the program started ends with it,
 in another session or orphaned too. It is run by its path, alone: it imports nothing of cxm.
+
+UNTIL_S is an instant of CLOCK_BOOTTIME, no duration: a caller that is stopped just before it starts
+this one gains no time by that.
 
 Ends with the program's own code; 124 where it was killed at its deadline or because PARENT died;
 127 where it could not be started; 128 and the signal where one ended it.
@@ -111,12 +114,12 @@ def _end_all() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    parent, within_s, program = int(arguments[1]), float(arguments[2]), arguments[3:]
-    until_s = _now_s() + within_s
+    parent, until_s, program = int(arguments[1]), float(arguments[2]), arguments[3:]
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     _control(_SUBREAPER, 1)
     _control(_PARENT_DEATH, signal.SIGTERM)
-    if os.getppid() != parent:  # died before it could be said
+    # The caller may have died before that could be said.
+    if os.getppid() != parent or _now_s() >= until_s:
         return DEADLINE
     child = _started(program)
     try:

@@ -16,9 +16,6 @@ SEEN_BY_XAPI = (
 )
 """The client knows the types that go in and out, and nothing of how they are decided on."""
 
-SEEN_BY_FENCING = ("schema", "membership.clock")
-"""How a node is fenced, and whether it was, depends on no other room but for the time."""
-
 SLOW = ("aiohttp", "ruamel", "jsonschema", "structlog", "cryptography", "pysvn")
 """What costs a command its start-up when imported at the top of a module of `cli`."""
 
@@ -31,18 +28,6 @@ def test_xapi_knows_types_only() -> None:
         if name.split(".")[0] in ROOMS
         and name.split(".")[0] != "xapi"
         and not name.startswith(SEEN_BY_XAPI)
-    ]
-    assert strangers == [], "\n".join(strangers)
-
-
-def test_fencing_knows_the_tree_and_the_time_only() -> None:
-    strangers = [
-        f"{source.at(statement)}: {name}"
-        for source in sources("fencing")
-        for statement, name in imported(source)
-        if name.split(".")[0] in ROOMS
-        and name.split(".")[0] != "fencing"
-        and not name.startswith(SEEN_BY_FENCING)
     ]
     assert strangers == [], "\n".join(strangers)
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from fencing.agents import (
     Ended,
-    Power,
     Reading,
     attempt,
     faults,
@@ -20,6 +19,7 @@ from fencing.agents import (
     secrets,
 )
 from fencing.devices import Action
+from fencing.ladder import Power
 from fencing.metadata import metadata
 from tests.fencing.agent_texts import CREDENTIALS, IPMILAN, use
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fencing.edge.agent import Agents, CredentialsError
+from fencing.edge.running import boot_s
 from tests.fencing.edge.bmcs import PASSWORD, SecondMakersBmc, SimulatedBmc
 
 SECRETS: Mapping[str, Mapping[str, str]] = {
@@ -15,6 +16,11 @@ SECRETS: Mapping[str, Mapping[str, str]] = {
     "wrong": {"username": "admin", "password": "swordfish"},
     "community": {"community": "wr1te-c0mmunity"},
 }
+
+
+def soon(within_s: float = 20.0) -> float:
+    """An instant by which something must be over."""
+    return boot_s() + within_s
 
 
 def credentials(ref: str) -> Mapping[str, str]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fencing.agents import Power
 from fencing.devices import DeviceUse
 from fencing.edge.agent import Agents
+from fencing.ladder import Power
 from tests.fencing.edge.bmcs import bound_udp, free_port
+from tests.fencing.edge.conftest import soon
 
-IN_TIME_S = 20.0
 COMMUNITY = "wr1te-c0mmunity"
 
 
@@ -98,27 +98,27 @@ def pdu(new_pdu: NewPdu) -> Pdu:
 
 async def test_one_outlet_is_switched_and_read_back(agents: Agents, pdu: Pdu) -> None:
     use = pdu.use("3")
-    assert await agents.plugs(use, IN_TIME_S) == frozenset("1234")
-    assert (await agents.read_power(use, IN_TIME_S)).power is Power.ON
-    assert (await agents.power_off(use, IN_TIME_S)).ok
+    assert await agents.plugs(use, soon()) == frozenset("1234")
+    assert (await agents.read_power(use, soon())).power is Power.ON
+    assert (await agents.power_off(use, soon())).ok
     assert [pdu.on(number) for number in range(1, 5)] == [True, True, False, True]
-    assert (await agents.read_power(use, IN_TIME_S)).power is Power.OFF
-    assert (await agents.power_on(use, IN_TIME_S)).ok
+    assert (await agents.read_power(use, soon())).power is Power.OFF
+    assert (await agents.power_on(use, soon())).ok
     assert pdu.on(3)
 
 
 async def test_an_outlet_that_does_not_exist_is_not_off(agents: Agents, pdu: Pdu) -> None:
     use = pdu.use("9")
-    believed = await agents.power_off(use, IN_TIME_S)
+    believed = await agents.power_off(use, soon())
     assert believed.ok
     assert believed.message == "Success: Already OFF"
-    reading = await agents.read_power(use, IN_TIME_S)
+    reading = await agents.read_power(use, soon())
     assert reading.power is Power.UNKNOWN
     assert 'pdu-a has no plug "9", so off means nothing; it lists 1, 2, 3, 4' in reading.message
 
 
 async def test_version_1_has_an_error_for_it(agents: Agents, pdu: Pdu) -> None:
-    attempt = await agents.power_off(pdu.use("9", version="1"), IN_TIME_S)
+    attempt = await agents.power_off(pdu.use("9", version="1"), soon())
     assert not attempt.ok
     assert "noSuchName" in attempt.message
 
@@ -126,35 +126,35 @@ async def test_version_1_has_an_error_for_it(agents: Agents, pdu: Pdu) -> None:
 async def test_an_outlet_that_vanishes_when_switched_is_not_off(agents: Agents, pdu: Pdu) -> None:
     pdu.be("amnesia", "name state")
     use = pdu.use("3")
-    assert (await agents.read_power(use, IN_TIME_S)).power is Power.ON
-    assert (await agents.power_off(use, IN_TIME_S)).ok
-    assert (await agents.read_power(use, IN_TIME_S)).power is Power.UNKNOWN
+    assert (await agents.read_power(use, soon())).power is Power.ON
+    assert (await agents.power_off(use, soon())).ok
+    assert (await agents.read_power(use, soon())).power is Power.UNKNOWN
 
 
 async def test_a_strip_that_does_not_switch_is_not_believed(agents: Agents, pdu: Pdu) -> None:
     pdu.be("deaf")
     use = pdu.use("3")
-    assert not (await agents.power_off(use, IN_TIME_S)).ok
-    assert (await agents.read_power(use, IN_TIME_S)).power is Power.ON
+    assert not (await agents.power_off(use, soon())).ok
+    assert (await agents.read_power(use, soon())).power is Power.ON
 
 
 async def test_a_node_with_two_supplies_is_off_when_both_are(
     agents: Agents, new_pdu: NewPdu
 ) -> None:
     level = [new_pdu("a").use("1"), new_pdu("b").use("4")]
-    assert (await agents.power_off(level[0], IN_TIME_S)).ok
-    powers = [(await agents.read_power(use, IN_TIME_S)).power for use in level]
+    assert (await agents.power_off(level[0], soon())).ok
+    powers = [(await agents.read_power(use, soon())).power for use in level]
     assert powers == [Power.OFF, Power.ON]
-    assert (await agents.power_off(level[1], IN_TIME_S)).ok
-    powers = [(await agents.read_power(use, IN_TIME_S)).power for use in level]
+    assert (await agents.power_off(level[1], soon())).ok
+    powers = [(await agents.read_power(use, soon())).power for use in level]
     assert powers == [Power.OFF, Power.OFF]
 
 
 async def test_a_strip_that_is_gone_says_nothing(agents: Agents, pdu: Pdu) -> None:
     pdu.stop()
     use = pdu.use("3")
-    assert (await agents.read_power(use, 2.0)).power is Power.UNKNOWN
-    attempt = await agents.power_off(use, IN_TIME_S)
+    assert (await agents.read_power(use, soon(2.0))).power is Power.UNKNOWN
+    attempt = await agents.power_off(use, soon())
     assert not attempt.ok
     assert COMMUNITY not in attempt.message
-    assert await agents.plugs(use, 2.0) is None
+    assert await agents.plugs(use, soon(2.0)) is None

@@ -15,13 +15,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fencing.agents import Power
 from fencing.binding import Identity
 from fencing.devices import DeviceUse
 from fencing.edge.agent import Agents
+from fencing.ladder import Power
 from tests.fencing.edge.bmcs import PASSWORD
+from tests.fencing.edge.conftest import soon
 
-IN_TIME_S = 20.0
 GUID = UUID("4c4c4544-0051-3610-8052-b4c04f4d3132")
 LOGIN = "Basic " + base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
 ONE, OTHER = "/redfish/v1/Systems/1", "/redfish/v1/Systems/2"
@@ -133,7 +133,7 @@ async def use(redfish: Redfish, tmp_path: Path) -> AsyncIterator[Using]:
 
 
 async def test_it_says_uuid_and_serial_number(agents: Agents, use: Using) -> None:
-    found = await agents.identity(await use(), IN_TIME_S)
+    found = await agents.identity(await use(), soon())
     assert found == Identity(guid=GUID.bytes, serial="SN0001")
 
 
@@ -141,9 +141,9 @@ async def test_the_system_that_is_named_is_switched(
     agents: Agents, use: Using, redfish: Redfish
 ) -> None:
     first = await use(ONE)
-    assert (await agents.read_power(first, IN_TIME_S)).power is Power.ON
-    assert (await agents.power_off(first, IN_TIME_S)).ok
-    assert (await agents.read_power(first, IN_TIME_S)).power is Power.OFF
+    assert (await agents.read_power(first, soon())).power is Power.ON
+    assert (await agents.power_off(first, soon())).ok
+    assert (await agents.read_power(first, soon())).power is Power.OFF
     assert redfish.power == {ONE: "Off", OTHER: "On"}
 
 
@@ -151,17 +151,17 @@ async def test_a_system_without_a_serial_number_says_none(
     agents: Agents, use: Using, redfish: Redfish
 ) -> None:
     redfish.serials[ONE] = None
-    assert await agents.identity(await use(), IN_TIME_S) == Identity(guid=GUID.bytes)
+    assert await agents.identity(await use(), soon()) == Identity(guid=GUID.bytes)
 
 
 @pytest.mark.parametrize("uri", ["/redfish/v1/Systems/9", "/redfish/v1/Systems", "/long"])
 async def test_what_is_no_system_says_nothing(agents: Agents, use: Using, uri: str) -> None:
-    assert await agents.identity(await use(uri), IN_TIME_S) is None
+    assert await agents.identity(await use(uri), soon()) is None
 
 
 async def test_a_wrong_password_and_an_unknown_certificate_say_nothing(
     agents: Agents, use: Using
 ) -> None:
-    assert await agents.identity(await use(ref="wrong"), IN_TIME_S) is None
-    assert await agents.identity(await use(insecure="0"), IN_TIME_S) is None
-    assert (await agents.read_power(await use(insecure="0"), IN_TIME_S)).power is Power.UNKNOWN
+    assert await agents.identity(await use(ref="wrong"), soon()) is None
+    assert await agents.identity(await use(insecure="0"), soon()) is None
+    assert (await agents.read_power(await use(insecure="0"), soon())).power is Power.UNKNOWN
