@@ -37,8 +37,8 @@ class Alone:
         del since, timeout_s
         return Staged(target=target, message="there is no peer that could have it")
 
-    async def ask(self, peer: str, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
-        del verb, body, timeout_s
+    async def ask(self, peer: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+        del body, timeout_s
         raise ConnectionError(f"there is no peer {peer}")
 
     async def holds(self, peer: str) -> bool:

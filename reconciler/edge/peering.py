@@ -178,8 +178,7 @@ class PeerLink:
     def unseal(self, sealed: str) -> str:
         return self._sealer.unseal(sealed)
 
-    async def ask(self, peer: str, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
-        del verb
+    async def ask(self, peer: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         return await self._exchange.ask(peer, body, timeout_s)
 
     async def holds(self, peer: str) -> bool:

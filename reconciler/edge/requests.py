@@ -26,9 +26,6 @@ HOLD_WITHIN_S = 30.0
 
 _ASKS: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
 
-VERB = "ask"
-"""The verb by which requests of people travel over the peer channel."""
-
 
 class Invited(Frozen, frozen=True, kw_only=True):
     """A one-time code, and for how many seconds it is good."""
@@ -48,7 +45,7 @@ class Answers(Protocol):
 class Others(Protocol):
     """The way to other peers' daemons."""
 
-    async def ask(self, peer: str, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+    async def ask(self, peer: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         """Status and body of the answer. Raises OSError where none came."""
         ...
 
@@ -128,7 +125,7 @@ class Requests:
 
     async def _forward(self, leader: str, ask: Ask) -> Reply:
         try:
-            _, body = await self._others.ask(leader, VERB, self._signed(ask), FORWARD_S)
+            _, body = await self._others.ask(leader, self._signed(ask), FORWARD_S)
             return decoded(body, Reply)
         except (OSError, TimeoutError, msgspec.DecodeError) as error:
             message = f"{leader} leads and does not answer this node: {error}; try again shortly"
@@ -144,7 +141,7 @@ class Requests:
     async def _nudge(self, leader: str, ask: AskLook) -> None:
         """A leader that does not hear it looks by itself, a little later."""
         try:
-            await self._others.ask(leader, VERB, msgspec.json.encode(ask), LOOK_S)
+            await self._others.ask(leader, msgspec.json.encode(ask), LOOK_S)
         except (OSError, TimeoutError):
             return
 

@@ -14,7 +14,6 @@ from membership.roster import Candidacy, Member, Roster
 from reconciler.edge import peering
 from reconciler.edge.alone import Alone
 from reconciler.edge.peering import ROSTER
-from reconciler.edge.requests import VERB
 from schema import tree
 from tests.edge.peer_links import (
     TIMING,
@@ -122,16 +121,16 @@ async def test_seals_are_for_who_has_the_key(tmp_path: Path) -> None:
 
 async def test_a_request_reaches_the_peer_and_its_answer_comes_back(tmp_path: Path) -> None:
     async with linked(tmp_path, 2, {}) as (one, two):
-        assert await one.link.ask("xen2", VERB, b'{"ask":"look"}', 5.0) == (
+        assert await one.link.ask("xen2", b'{"ask":"look"}', 5.0) == (
             409,
             b'{"reason":"NotLeader"}',
         )
         assert two.requests == [("xen1", b'{"ask":"look"}')]
         await two.link.close()
         with pytest.raises(OSError, match="xen2"):
-            await one.link.ask("xen2", VERB, b"{}", 5.0)
+            await one.link.ask("xen2", b"{}", 5.0)
         with pytest.raises(OSError, match="no address"):
-            await one.link.ask("xen9", VERB, b"{}", 5.0)
+            await one.link.ask("xen9", b"{}", 5.0)
 
 
 async def test_a_node_joins_by_a_code_of_ours(tmp_path: Path) -> None:
@@ -372,5 +371,5 @@ async def test_one_that_is_alone_has_nobody_to_wait_for() -> None:
     assert await alone.invite() == ""
     assert alone.unseal(alone.seal("OpaqueRef:x")) == "OpaqueRef:x"
     with pytest.raises(OSError, match="xen2"):
-        await alone.ask("xen2", VERB, b"", 1.0)
+        await alone.ask("xen2", b"", 1.0)
     await alone.close()

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from membership.roster import Voters
 from membership.view import Peer, PeerState, View, single, unknown
 from reconciler.edge.alone import Alone
-from reconciler.edge.requests import HOLD_WITHIN_S, VERB, Invited, Requests
+from reconciler.edge.requests import HOLD_WITHIN_S, Invited, Requests
 from reconciler.messages import (
     Ask,
     AskApply,
@@ -76,7 +76,7 @@ class Rig:
         self.view = view
         self.here: list[Ask] = []
         self.reply = Reply(accepted=True, message="H-1")
-        self.sent: list[tuple[str, str, bytes]] = []
+        self.sent: list[tuple[str, bytes]] = []
         self.answer: bytes | OSError = msgspec.json.encode(Reply(accepted=True, notes=("there",)))
         self.holds_after_s: dict[str, float] = {}
         self.takes_s = 0.0
@@ -95,9 +95,9 @@ class Rig:
         self.here.append(ask)
         return self.reply
 
-    async def ask(self, peer: str, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+    async def ask(self, peer: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         assert timeout_s > 0
-        self.sent.append((peer, verb, body))
+        self.sent.append((peer, body))
         if isinstance(self.answer, OSError):
             raise self.answer
         return 200, self.answer
@@ -121,7 +121,7 @@ class Way:
 
 def sent_to(rig: Rig) -> list[tuple[str, Ask]]:
     asks = msgspec.json.Decoder[Ask](Ask)
-    return [(peer, asks.decode(body)) for peer, _, body in rig.sent]
+    return [(peer, asks.decode(body)) for peer, body in rig.sent]
 
 
 # --- who decides ----------------------------------------------------------------------------------
@@ -135,7 +135,6 @@ async def test_another_leader_decides_and_hears_who_asked_and_where(ask: Ask) ->
     assert rig.here == []
     ((peer, forwarded),) = sent_to(rig)
     assert peer == "n2"
-    assert rig.sent[0][1] == VERB
     assert msgspec.to_builtins(forwarded) == msgspec.to_builtins(ask) | {"by": "alice@n1"}
 
 

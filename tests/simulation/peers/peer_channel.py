@@ -223,8 +223,7 @@ class PeerDaemon:
 
     # --- Others ---------------------------------------------------------------------------------
 
-    async def ask(self, peer: str, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
-        del verb
+    async def ask(self, peer: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         return await self._exchange.ask(peer, body, timeout_s)
 
     async def holds(self, peer: str) -> bool:
