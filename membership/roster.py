@@ -20,6 +20,10 @@ DRIFT = 1.01
 """Two clocks that count seconds differ by at most this factor."""
 
 
+Door = tuple[str, int]
+"""Address and port at which the `cxmd` of a peer listens."""
+
+
 class Timing(Frozen, frozen=True, kw_only=True):
     """`interval_s` between heartbeats, and what follows from the cluster's three numbers."""
 
@@ -55,12 +59,12 @@ class Timing(Frozen, frozen=True, kw_only=True):
 
 class Member(Frozen, frozen=True, kw_only=True):
     """A peer as configured. `addresses` are (host, port) of its heartbeats, one per channel `net1`,
-    `net2`, ...; `peer` is where its `cxmd` listens; `slot` is its place on a shared disk (0, 1, ...); beyond
-    its end: it has none."""
+    `net2`, ...; `doors` are where its `cxmd` listens, on the same cables; `slot` is its place on a shared
+    disk (0, 1, ...); beyond its end: it has none."""
 
     name: str
     addresses: tuple[tuple[str, int], ...] = ()
-    peer: tuple[str, int] | None = None
+    doors: tuple[Door, ...] = ()
     slot: int = 0
 
 

@@ -111,8 +111,9 @@ def _voters(founded: FoundedVoters | None) -> Voters:
 
 def _member(name: str, texts: Sequence[str], peering: Peering, slots: Mapping[str, int]) -> Member:
     addresses = tuple(endpoint(text, peering.heartbeat_port) for text in texts)
-    door = (addresses[0][0], peering.peer_port) if addresses else None
-    return Member(name=name, addresses=addresses, peer=door, slot=slots[name])
+    hosts = dict.fromkeys(host for host, _ in addresses)
+    doors = tuple((host, peering.peer_port) for host in hosts)
+    return Member(name=name, addresses=addresses, doors=doors, slot=slots[name])
 
 
 def endpoint(text: str, port: int) -> tuple[str, int]:

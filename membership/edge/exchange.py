@@ -186,7 +186,7 @@ class Exchange:
 
     async def ask(self, name: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         """Bring a person's request to a peer. Raises OSError where no answer comes."""
-        return await self._client.post(name, "/v1/ask", body, timeout_s)
+        return await self._client.post_once(name, "/v1/ask", body, timeout_s)
 
     async def fetch_tree(
         self, name: str, revision: int, digest: str, into: Path, timeout_s: float

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -32,6 +32,7 @@ from membership.edge.peer_wire import (
     decoded,
 )
 from membership.ledger import Fact, Ledger
+from membership.roster import Door
 
 HANDSHAKE_S = 5.0
 READ_S = 10.0
@@ -67,17 +68,48 @@ class Host(Protocol):
 
 
 class PeerServer:
-    """Serves at one address until closed."""
+    """Serves at its doors until closed. `listen` says which; those that stay are not disturbed."""
 
     def __init__(self, identity: Identity, host: Host) -> None:
         self._identity = identity
         self._host = host
         self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        self._servers: dict[Door, asyncio.Server] = {}
         self._strangers = _Strangers()
 
-    async def open(self, address: tuple[str, int]) -> None:
-        """Raises OSError where the address cannot be bound."""
+    @property
+    def doors(self) -> frozenset[Door]:
+        """Where it listens."""
+        return frozenset(self._servers)
+
+    async def listen(self, doors: Iterable[Door]) -> Mapping[Door, OSError]:
+        """Listen there and nowhere else; the doors that cannot be bound, and why."""
+        wanted = dict.fromkeys(doors)
+        for door in self._servers.keys() - wanted:
+            self._servers.pop(door).close()
+        failed: dict[Door, OSError] = {}
+        for door in [door for door in wanted if door not in self._servers]:
+            try:
+                self._servers[door] = await self._opened(door)
+            except OSError as error:
+                failed[door] = error
+        return failed
+
+    async def _opened(self, door: Door) -> asyncio.Server:
+        made = (await self._set_up()).server
+        assert made is not None, "a runner that is set up has a server"
+        return await asyncio.get_running_loop().create_server(
+            lambda: self._strangers.admitted(made),
+            *door,
+            ssl=self._identity.server,
+            reuse_address=True,
+            ssl_handshake_timeout=HANDSHAKE_S,
+            ssl_shutdown_timeout=1.0,
+        )
+
+    async def _set_up(self) -> web.AppRunner:
+        if self._runner is not None:
+            return self._runner
         app = web.Application(middlewares=[self._known])
         app.on_response_prepare.append(_unnamed)
         app.router.add_post("/v1/facts", self._facts)
@@ -95,21 +127,10 @@ class PeerServer:
         )
         await runner.setup()
         self._runner = runner
-        made = runner.server
-        assert made is not None, "a runner that is set up has a server"
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: self._strangers.admitted(made),
-            *address,
-            ssl=self._identity.server,
-            reuse_address=True,
-            ssl_handshake_timeout=HANDSHAKE_S,
-            ssl_shutdown_timeout=1.0,
-        )
+        return runner
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        await self.listen(())
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

@@ -148,7 +148,6 @@ class Daemon:
             (Path(settings.state_dir), Path(settings.run_dir)),
             self._source,
             settings.engine.kind,
-            settings.listen.peer.port,
             lambda: packed(self._config),
         )
 

@@ -22,7 +22,7 @@ from membership.edge.link import HeartbeatLink
 from membership.edge.peer_server import PeerServer
 from membership.edge.sealing import Sealer
 from membership.ledger import Fact, Ledger, Target
-from membership.roster import Candidacy, Roster, Timing
+from membership.roster import Candidacy, Door, Roster, Timing
 from membership.view import View, unknown
 from reconciler.edge.clock import boot_s
 from reconciler.edge.revisions import UnreadableTree, read_tree
@@ -62,22 +62,19 @@ class PeerLink:
         folders: tuple[Path, Path],
         source: SubversionSource,
         engine: str,
-        port: int,
         bundle: Callable[[], bytes],
     ) -> None:
         self._identity = identity
         self._state_dir, run_dir = folders
         self._source = source
         self._engine = engine
-        self._port = port
         self._sealer = Sealer(identity.keys)
         self._invitations = Invitations(identity, bundle, boot_s)
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._exchange = Exchange(identity, self)
         self._server = PeerServer(identity, self)
         self._link = HeartbeatLink(run_dir / SOCKET, self._pushed, boot_s)
-        self._door: tuple[str, int] | None = None
-        self._opened: tuple[str, int] | None = None
+        self._doors: tuple[Door, ...] = ()
         self._roster: Roster | None = None
         self._view: View | None = None
         self._seen_s = boot_s()
@@ -144,7 +141,7 @@ class PeerLink:
         self._roster = roster
         self._exchange.follow(roster)
         me = roster.member(roster.me)
-        self._door = me.peer if me is not None else None
+        self._doors = me.doors if me is not None else ()
         write_whole(self._state_dir / ROSTER, msgspec.json.encode(roster))
 
     def hand_over(self, to: str) -> None:
@@ -221,23 +218,17 @@ class PeerLink:
 
     async def _serve(self) -> None:
         """Listen where the tree says, which may change, and may not be ours to bind yet."""
+        told: dict[Door, str] = {}
         while True:
-            if self._door is not None and self._door != self._opened:
-                await self._open(self._door)
-            await asyncio.sleep(BIND_AGAIN_S if self._opened != self._door else WATCH_S)
-
-    async def _open(self, door: tuple[str, int]) -> None:
-        await self._server.close()
-        self._opened = None
-        try:
-            await self._server.open((door[0], self._port))
-        except OSError as error:
-            _log.warning(
-                "peer-channel-not-open", address=f"{door[0]}:{self._port}", message=str(error)
-            )
-            return
-        self._opened = door
-        _log.info("peer-channel-open", address=f"{door[0]}:{self._port}")
+            before = self._server.doors
+            failed = await self._server.listen(self._doors)
+            for host, port in self._server.doors - before:
+                _log.info("peer-channel-open", address=f"{host}:{port}")
+            why = {door: str(error) for door, error in failed.items()}
+            for (host, port), message in why.items() - told.items():
+                _log.warning("peer-channel-not-open", address=f"{host}:{port}", message=message)
+            told = why
+            await asyncio.sleep(BIND_AGAIN_S if failed else WATCH_S)
 
 
 def _prove_disk(path: Path) -> None:

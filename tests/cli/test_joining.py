@@ -51,7 +51,7 @@ class Member:
     def __enter__(self) -> Member:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._run(self._server.open(self.address))
+        assert self._run(self._server.listen([self.address])) == {}
         return self
 
     def __exit__(self, *raised: object) -> None:

@@ -102,6 +102,13 @@ def test_addresses_of_heartbeats(text: str, where: tuple[str, int]) -> None:
     assert roster.members[0].addresses == (where,)
 
 
+def test_a_peer_has_a_door_at_each_of_its_addresses() -> None:
+    addresses = ["10.0.0.1:77", "10.1.0.1", "10.0.0.1:78"]
+    nodes = {"anna": {"roles": ["run", "peer"], "heartbeat": {"addresses": addresses}}}
+    roster = muster(desired(nodes=nodes), "anna", PEERING, None, TREE_NAME)
+    assert roster.members[0].doors == (("10.0.0.1", 9851), ("10.1.0.1", 9851))
+
+
 def test_the_slots_are_those_that_were_founded_with() -> None:
     founded = FoundedVoters(
         epoch=3, revision=7, names=("anna", "bert"), slots={"anna": 4, "bert": 0}

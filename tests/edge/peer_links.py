@@ -72,7 +72,6 @@ class LinkedNode:
             (self.state, self.run_dir),
             self.source,
             "builtin",
-            port,
             lambda: b"{}",
         )
         self.link.attach(self.inside, self._answer)
@@ -89,7 +88,7 @@ class LinkedNode:
 
     @property
     def member(self) -> Member:
-        return Member(name=self.name, peer=(self.host, self.port))
+        return Member(name=self.name, doors=((self.host, self.port),))
 
     def roster(self, *members: Member, revision: int = 1) -> Roster:
         return Roster(

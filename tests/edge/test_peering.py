@@ -331,7 +331,7 @@ async def test_what_a_crash_left_of_a_roster_does_no_harm(tmp_path: Path) -> Non
 
 async def test_it_listens_where_the_tree_says_and_moves_with_it(tmp_path: Path) -> None:
     async with linked(tmp_path, 2, {}) as (one, two):
-        moved = Member(name="xen2", peer=("127.0.4.22", two.port))
+        moved = Member(name="xen2", doors=(("127.0.4.22", two.port),))
         for node in (one, two):
             node.link.muster(node.roster(one.member, moved, revision=2))
         await until_open("127.0.4.22", two.port)
@@ -343,7 +343,7 @@ async def test_it_listens_where_the_tree_says_and_moves_with_it(tmp_path: Path) 
 async def test_an_address_that_is_not_ours_yet_is_tried_again(tmp_path: Path) -> None:
     async with linked(tmp_path, 2, {}) as (one, two):
         taken = await asyncio.start_server(lambda *_: None, "127.0.4.22", two.port)
-        moved = Member(name="xen2", peer=("127.0.4.22", two.port))
+        moved = Member(name="xen2", doors=(("127.0.4.22", two.port),))
         for node in (one, two):
             node.link.muster(node.roster(one.member, moved, revision=2))
         await asyncio.sleep(0.3)

@@ -151,11 +151,20 @@ def one_channel(cluster: Cluster) -> None:
             assert node.peers()[leader.name] == "alive"
             assert node.channels(leader.name)[kept] == "alive"
         assert _terms(cluster) == terms
+        _hold_arrives(cluster, cluster.others(leader)[0])
         cluster.wires.plug(leader.number, link)
         until(lambda: _all_channels(cluster), 15, "every channel is alive", *cluster.nodes)
     revision = cluster.commit("vms/test1.yaml", "state: halted", "state: running")
     cluster.converged(revision)
     assert _terms(cluster) == terms
+
+
+def _hold_arrives(cluster: Cluster, asked: Node) -> None:
+    """What daemons tell each other goes by any cable that is left."""
+    hold = asked.control.post("hold", AskHold(reason="a look", by="")).message
+    assert all(_holds(node) == [hold] for node in cluster.nodes)
+    asked.control.post("release", AskRelease(id=hold, by=""))
+    until(lambda: not any(map(_holds, cluster.nodes)), 10, "nobody is held", *cluster.nodes)
 
 
 def _terms(cluster: Cluster) -> list[tuple[str | None, int]]:

@@ -10,7 +10,7 @@ from membership.edge.exchange import Exchange
 from membership.edge.identity import Identity
 from membership.edge.peer_server import PeerServer
 from membership.ledger import Drain, Fact, Ledger
-from membership.roster import Member, Roster
+from membership.roster import Door, Member, Roster
 from membership.view import Peer, PeerState, View
 
 CLUSTER = "0f2a9a1e-6b0c-4a53-9f5e-2f6a7f1f7f01"
@@ -22,7 +22,7 @@ def fact(number: int, *, term: int = 1, key: str = "drain", reason: str = "") ->
     return Fact(key=f"{key}/n{number}", term=term, seq=number, at_epoch_s=0.0, value=value)
 
 
-def free_door() -> tuple[str, int]:
+def free_door() -> Door:
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         host, port = door.getsockname()
@@ -37,7 +37,7 @@ class ChannelNode:
     ) -> None:
         self.name = name
         self.identity = Identity(name, cluster_id, keys)
-        self.door = free_door()
+        self.doors: tuple[Door, ...] = (free_door(),)
         self.ledger = Ledger()
         self.taken = 0
         self.broken: OSError | None = None
@@ -45,6 +45,11 @@ class ChannelNode:
         self.trees: dict[tuple[int, str], Mapping[str, bytes]] = {}
         self.server = PeerServer(self.identity, self)
         self.exchange: Exchange
+
+    @property
+    def door(self) -> Door:
+        """The first one."""
+        return self.doors[0]
 
     def take(self, facts: Sequence[Fact]) -> None:
         if self.broken is not None:
@@ -64,7 +69,7 @@ class ChannelNode:
         return 403, b""
 
     def know(self, *nodes: ChannelNode) -> None:
-        members = tuple(Member(name=node.name, peer=node.door) for node in nodes)
+        members = tuple(Member(name=node.name, doors=node.doors) for node in nodes)
         self.exchange.follow(Roster(cluster_id=CLUSTER, me=self.name, members=members))
 
     def see(self, states: Mapping[str, PeerState], notes: Mapping[str, str] | None = None) -> None:
@@ -85,7 +90,7 @@ async def running(*nodes: ChannelNode) -> AsyncIterator[None]:
     """All of them serve, know and see each other."""
     async with AsyncExitStack() as closing:
         for node in nodes:
-            await node.server.open(node.door)
+            assert await node.server.listen(node.doors) == {}
             closing.push_async_callback(node.server.close)
             node.exchange = Exchange(node.identity, node)
             closing.push_async_callback(node.exchange.close)

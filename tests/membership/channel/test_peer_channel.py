@@ -108,7 +108,7 @@ async def test_a_peer_at_the_address_of_another_is_not_talked_to() -> None:
     async with running(one, two, three):
         assert (await one.exchange.ask("xen2", b"{}", 5.0))[0] == 409
         # The tree gives xen2's address to xen3, while a connection to xen2 is still open.
-        three.door = two.door
+        three.doors = two.doors
         one.know(one, three)
         with pytest.raises(ConnectionError, match=r"(?i)hostname mismatch"):
             await one.exchange.ask("xen3", b"{}", 5.0)

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import msgspec
 
 from membership.edge.exchange import Exchange
-from membership.edge.peer_client import PeerClient
+from membership.edge.peer_client import LOST_S, Asking, Lost, PeerClient, Unsent
 from membership.edge.peer_wire import Known, Told, batches, decoded
 from membership.ledger import Fact, Ledger, Target
-from membership.roster import Candidacy, Roster, Timing
+from membership.roster import Candidacy, Door, Roster, Timing
 from membership.view import View, unknown
 from reconciler.messages import Staged
-from tests.simulation.peers.peer_net import PeerNet
+from tests.simulation.peers.peer_net import Link, PeerNet
 from tests.simulation.peers.peer_process import NodeClock, Stoppable
 from tests.simulation.process import Killed
 from tests.simulation.repository import Repository
@@ -49,19 +49,25 @@ class Switchboard:
         self.net = net
         self.daemons: dict[str, PeerDaemon] = {}
 
-    async def request(self, sender: str, receiver: str, path: str, body: bytes) -> bytes:
-        """A request there and its answer back. Raises ConnectionError where the daemon is gone."""
-        await self.net.carried(sender, receiver)
+    async def request(self, link: Link, path: str, body: bytes) -> bytes:
+        """A request there and its answer back. Raises Unsent where the daemon is gone, Lost where the
+        cable is cut before the request is there, or the daemon dies with it."""
+        sender, receiver, _ = link
+        await self.net.carried()
+        if not self.net.passes(*link):
+            await asyncio.sleep(LOST_S)
+            raise Lost(f"{receiver}: not acknowledged")
         daemon = self.daemons.get(receiver)
         if daemon is None or not daemon.process.alive:
-            raise ConnectionError(f"{receiver}: refused")
+            raise Unsent(f"{receiver}: refused")
         served = daemon.process.begin(daemon.served(sender, path, body))
         served.add_done_callback(_seen)
         # Who asks may give up; who answers does not know.
         await asyncio.wait([served])
         if served.cancelled() or served.exception() is not None:
-            raise ConnectionError(f"{receiver}: gone in the middle of an answer")
-        await self.net.carried(receiver, sender)
+            raise Lost(f"{receiver}: gone in the middle of an answer")
+        await self.net.carried()
+        await self.net.joined(link)
         return served.result()
 
 
@@ -75,17 +81,34 @@ _NO_IDENTITY: Any = None
 
 
 class SimulatedClient(PeerClient):
-    """`PeerClient` over the switchboard."""
+    """`PeerClient` over the switchboard: the shipped choice of doors, which are the cables here."""
 
     def __init__(self, switchboard: Switchboard, me: str) -> None:
         super().__init__(_NO_IDENTITY)
         self._switchboard = switchboard
         self._me = me
+        self._connected: set[tuple[str, Door]] = set()
 
-    async def post(self, name: str, path: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
-        async with asyncio.timeout(timeout_s):
-            answer = await self._switchboard.request(self._me, name, path, body)
+    async def _through(
+        self, name: str, door: Door, asking: Asking, connect_s: float | None
+    ) -> tuple[int, bytes]:
+        link = (self._me, name, self._doors[name].index(door))
+        if (name, door) not in self._connected:
+            await self._connect(link, connect_s)
+            self._connected.add((name, door))
+        try:
+            answer = await self._switchboard.request(link, asking.path, asking.body or b"")
+        except ConnectionError:
+            self._connected.discard((name, door))
+            raise
         return int(answer[:3]), answer[3:]
+
+    async def _connect(self, link: Link, connect_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(connect_s):
+                await self._switchboard.net.joined(link)
+        except TimeoutError as error:
+            raise Unsent(f"{link[1]}: no connection within {connect_s:g} s") from error
 
     async def fetch_tree(
         self, name: str, revision: int, digest: str, into: Path, timeout_s: float

@@ -39,7 +39,7 @@ from tests.simulation.checkers import (
 from tests.simulation.peers.peer_heart import KEY
 from tests.simulation.peers.peer_net import LATE_S
 from tests.simulation.peers.peer_node import PeerNode
-from tests.simulation.peers.peer_site import PeerSite
+from tests.simulation.peers.peer_site import CHANNELS, PeerSite
 
 TIMING = Timing()
 ROUNDING_S = 0.001
@@ -290,7 +290,7 @@ class Told(PeerChecker):
             and view.peers[other.name].state is PeerState.ALIVE
             and other.runs
             and max(other.runs_since_s, node.runs_since_s) <= since_s
-            and self.site.net.undisturbed_s(node.name, other.name) <= since_s
+            and self.site.net.undisturbed_s(node.name, other.name, CHANNELS) <= since_s
         )
 
 

@@ -47,8 +47,8 @@ class PeerNet:
     cut: set[Link] = field(default_factory=set)
     weather: Weather = field(default_factory=Weather)
     fired: Counter[str] = field(default_factory=Counter)
-    disturbed_s: dict[tuple[str, str], float] = field(default_factory=dict)
-    """When the channel between two peers was last cut or joined, as true time."""
+    disturbed_s: dict[Link, float] = field(default_factory=dict)
+    """When a link was last cut or joined, in either of its ways, as true time."""
     changed_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -97,11 +97,14 @@ class PeerNet:
         self.weather = weather
         self.changed_s = asyncio.get_running_loop().time()
 
-    def undisturbed_s(self, one: str, other: str) -> float:
-        """Since when the channel between these two has been as it should be; infinity where it is not."""
-        if self.weather.loss or not self.passes(one, other):
+    def undisturbed_s(self, one: str, other: str, channels: int) -> float:
+        """Since when one of the channels between these two has been as it should be; infinity where
+        none is."""
+        if self.weather.loss:
             return float("inf")
-        return max(self.changed_s, self.disturbed_s.get((one, other), 0.0))
+        links = [(one, other, channel) for channel in range(channels)]
+        well = [self.disturbed_s.get(link, 0.0) for link in links if self.passes(*link)]
+        return max(self.changed_s, min(well, default=float("inf")))
 
     def recording(self, sender: str, receiver: str) -> list[tuple[int, bytes]]:
         """What an attacker has heard of these two."""
@@ -114,30 +117,34 @@ class PeerNet:
     # --- cables ---------------------------------------------------------------------------------
 
     def sever(self, links: set[Link]) -> None:
-        now_s = asyncio.get_running_loop().time()
         self.cut |= links
-        for sender, receiver, _ in sorted(links):
-            self.disturbed_s[sender, receiver] = self.disturbed_s[receiver, sender] = now_s
+        self._disturb(links)
 
     def join(self, links: set[Link]) -> None:
-        now_s = asyncio.get_running_loop().time()
-        for sender, receiver, _ in sorted(links & self.cut):
-            self.disturbed_s[sender, receiver] = self.disturbed_s[receiver, sender] = now_s
+        self._disturb(links & self.cut)
         self.cut -= links
+
+    def _disturb(self, links: set[Link]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for one, other, channel in sorted(links):
+            self.disturbed_s[one, other, channel] = self.disturbed_s[other, one, channel] = now_s
 
     # --- the channel between two daemons ----------------------------------------------------------
 
-    def passes(self, sender: str, receiver: str) -> bool:
-        """A connection goes by the first cable, and needs both of its ways."""
-        return not {(sender, receiver, 0), (receiver, sender, 0)} & self.cut
+    def passes(self, sender: str, receiver: str, channel: int) -> bool:
+        """A connection goes by one cable, and needs both of its ways."""
+        return not {(sender, receiver, channel), (receiver, sender, channel)} & self.cut
 
-    async def carried(self, sender: str, receiver: str) -> None:
-        """One way of a request. What is lost is sent again, so loss only takes time; a cut takes for ever."""
+    async def carried(self) -> None:
+        """One way of a request. What is lost is sent again, so loss only takes time."""
         late_s = self.chance.uniform(0.0005, 0.004)
         while self.chance.random() < self.weather.loss:
             late_s += 0.25 + late_s
         await asyncio.sleep(late_s)
-        while not self.passes(sender, receiver):
+
+    async def joined(self, link: Link) -> None:
+        """Returns once this cable carries something again."""
+        while not self.passes(*link):
             await asyncio.sleep(1.0)
 
 

@@ -205,8 +205,8 @@ class PeerTrouble(Trouble):
         self._cut(links, "cut-one-way")
 
     async def channel_cut(self) -> None:
-        """One cable of all nodes; the one that carries the channel between daemons only with the others."""
-        channel = self._chance.randrange(1, CHANNELS)
+        """One cable of all nodes."""
+        channel = self._chance.randrange(CHANNELS)
         self._cut({k for k in self._peers.links if k[2] == channel}, "channel-cut")
 
     async def flapping(self) -> None:
