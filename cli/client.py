@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -14,15 +14,15 @@ import msgspec
 
 from cli.envelope import Failure, Fault, Finding, failure
 from cli.render.text import line
-from reconciler.messages import Reply
+from reconciler.messages import AskHold, HoldProgress, Reply
 from reconciler.status import Status
 
 T = TypeVar("T")
 SOCKET = "cxmd.sock"
 ANSWER_WITHIN_S = 10.0
 DECIDE_WITHIN_S = 45.0
-"""A request may travel to the leader, and a hold waits until the leader knows of it: the daemon gives
-up by itself, and says more of it than silence would."""
+"""A request may travel to the leader: the daemon gives up by itself, and says more of it than silence
+would. Of a hold something is heard sooner than that."""
 
 STALE_PLAN = "StalePlan"
 DECLINED: Mapping[str, str] = MappingProxyType(
@@ -75,10 +75,28 @@ class Control:
         A reply that is not accepted is a `Failure` with the daemon's reason.
         """
         body = b"{}" if ask is None else _without_asker(ask)
-        reply = _decoded(self._exchange("POST", f"/v1/{verb}", body, DECIDE_WITHIN_S), Reply)
-        if not reply.accepted:
-            raise _declined(reply)
-        return reply
+        return _accepted(
+            _decoded(self._exchange("POST", f"/v1/{verb}", body, DECIDE_WITHIN_S), Reply)
+        )
+
+    def hold(self, ask: AskHold, told: Callable[[str], None]) -> Reply:
+        """Ask for a hold; `told` hears what it waits for. Raises NoDaemon, Failure.
+
+        It stands where it is stored from the first moment on, whatever is waited for.
+        """
+        within_s, said = self._timeout_s or DECIDE_WITHIN_S, ""
+        try:
+            for row in self._rows("POST", "/v1/hold", _without_asker(ask), within_s):
+                line = _decoded(row, HoldProgress)
+                if line.reply is not None:
+                    return _accepted(line.reply)
+                said = line.waiting
+                told(said)
+            raise NoDaemon(self.path, "it broke off its answer")
+        except NoDaemon as absent:
+            if not said:
+                raise
+            raise _half_held(said, absent.reason) from None
 
     def ask_for(self, verb: str, kind: type[T]) -> T:
         """The answer to a POST whose answer is more than yes or no. Raises NoDaemon, Failure."""
@@ -86,19 +104,22 @@ class Control:
 
     def events(self, start: int) -> Iterator[bytes]:
         """Lines of the journal from `start` on. Raises NoDaemon."""
-        return self._rows(f"/v1/events?from={start}", self._timeout_s or ANSWER_WITHIN_S)
+        within_s = self._timeout_s or ANSWER_WITHIN_S
+        return self._rows("GET", f"/v1/events?from={start}", None, within_s)
 
     def follow(self, start: int, quiet_s: float | None) -> Iterator[bytes]:
         """Lines from `start` on as they come, until the daemon ends or nothing came for `quiet_s`.
 
         Either end is told by NoDaemon. None: nothing may happen for hours.
         """
-        return self._rows(f"/v1/events?from={start}&follow=1", quiet_s)
+        return self._rows("GET", f"/v1/events?from={start}&follow=1", None, quiet_s)
 
-    def _rows(self, path: str, timeout_s: float | None) -> Iterator[bytes]:
+    def _rows(
+        self, method: str, path: str, body: bytes | None, timeout_s: float | None
+    ) -> Iterator[bytes]:
         connection = _Connection(self.path, timeout_s)
         try:
-            response = self._request(connection, "GET", path, None)
+            response = self._request(connection, method, path, body)
             if response.status != http.client.OK:
                 raise _refused(response.status, response.read())
             while row := response.readline():
@@ -144,6 +165,18 @@ def _decoded(answer: bytes, kind: type[T]) -> T:
         message = f"the daemon's answer is not understood: {error}"
         hint = "is cxmd of the same version as cxm? (restart it after an upgrade)"
         raise failure("error", "Protocol", message, hint) from None
+
+
+def _accepted(reply: Reply) -> Reply:
+    if not reply.accepted:
+        raise _declined(reply)
+    return reply
+
+
+def _half_held(waiting: str, why: str) -> Failure:
+    """It was stored before anything was said of it."""
+    message = f"the hold is in force on this node; the daemon was waiting for {waiting}: {why}"
+    return failure("partial", "NotAcknowledged", message, "cxm status shows it; ask again")
 
 
 def _declined(reply: Reply) -> Failure:

@@ -306,6 +306,13 @@ class Reply(Frozen, frozen=True, kw_only=True):
     """The number of the look at Subversion that will have seen everything committed by now."""
 
 
+class HoldProgress(Frozen, frozen=True, kw_only=True):
+    """A line of the answer to `hold`: what it waits for, until the last one has the reply."""
+
+    waiting: str = ""
+    reply: Reply | None = None
+
+
 # --- effects --------------------------------------------------------------------------------------
 
 

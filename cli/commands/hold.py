@@ -17,12 +17,17 @@ def command(reason: str) -> Finding:
     """Begin nothing any more, on any node, until the hold is released.
 
     What is under way is not broken off. It outlives restarts, a change of leader, and Subversion; only
-    cxm release with its id ends it. Exit 5: it stands here, but the leader may not know of it yet.
+    cxm release with its id ends it. It waits until whoever leads has it and no one node can lose it.
+    Exit 5: it is in force where it is stored, but not all that have to know of it could be reached.
     """
     run = invocation()
     granting.known_here(run)
     ask = AskHold(reason=reason, by="")
-    reply = asking.need_daemon(run, lambda control: control.post("hold", ask))
+
+    def waiting(what: str) -> None:
+        run.note(f"waiting for {what}")
+
+    reply = asking.need_daemon(run, lambda control: control.hold(ask, waiting))
     identity = reply.message
     rows = [
         line("held: ", Span(identity, "strong"), "; nothing is begun on any node"),

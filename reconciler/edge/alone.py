@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from membership.ledger import Fact, Target
-from membership.roster import Roster
+from membership.roster import Roster, Timing
 from reconciler.messages import Staged
 
 
@@ -40,6 +40,11 @@ class Alone:
     async def ask(self, peer: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         del body, timeout_s
         raise ConnectionError(f"there is no peer {peer}")
+
+    @property
+    def timing(self) -> Timing:
+        """Nobody is waited for."""
+        return Timing()
 
     async def holds(self, peer: str) -> bool:
         del peer

@@ -118,6 +118,7 @@ class Assembly:
         self._clock = DaemonClock(memory.journal.last_s, memory.wall, memory.boot)
         self._inbox = Inbox()
         self._view = self._first_view(me.node, surroundings.peering)
+        self._led_since_s = self.now_s()
         core = self._core = Reconciler(
             me=me.node,
             version=me.release,
@@ -129,9 +130,7 @@ class Assembly:
             random=random,
             peering=surroundings.peering,
         )
-        outreach = Outreach(
-            surroundings.peers, pool, source, surroundings.telling, lambda: self._clock.now().mono_s
-        )
+        outreach = Outreach(surroundings.peers, pool, source, surroundings.telling, self.now_s)
         converge = Converge(
             pool,
             source,
@@ -168,8 +167,19 @@ class Assembly:
         """What the engine said last."""
         return self._view
 
+    @property
+    def led_since_s(self) -> float:
+        """Since when the view has named this leader of this term, or nobody."""
+        return self._led_since_s
+
+    def now_s(self) -> float:
+        """As times in the view."""
+        return self._clock.now().mono_s
+
     def saw(self, view: View) -> None:
         """A view came from the heartbeats; its times are those of the machine's clock."""
+        if (view.leader, view.term) != (self._view.leader, self._view.term):
+            self._led_since_s = self.now_s()
         self._view = replace(
             view,
             acts_from_s=self._clock.from_boot(view.acts_from_s),

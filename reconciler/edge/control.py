@@ -30,6 +30,7 @@ from reconciler.messages import (
     AskRetry,
     AskThaw,
     AskUndrain,
+    HoldProgress,
     Reply,
     Request,
 )
@@ -67,6 +68,7 @@ class Answers(Protocol):
     async def status(self) -> Status: ...
     async def why(self, obj: str) -> Why: ...
     async def request(self, ask: Request) -> Reply: ...
+    async def hold(self, ask: AskHold, told: Callable[[str], Awaitable[None]]) -> Reply: ...
     async def invite(self) -> msgspec.Struct: ...
 
 
@@ -95,7 +97,8 @@ class Control:
         app.router.add_get("/v1/why/{object:.+}", self._why)
         app.router.add_get("/v1/events", self._stream)
         app.router.add_post("/v1/invite", self._invite)
-        for verb in ASKS:
+        app.router.add_post("/v1/hold", self._hold)
+        for verb in ASKS.keys() - {"hold"}:
             app.router.add_post(f"/v1/{verb}", self._ask)
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
@@ -123,6 +126,21 @@ class Control:
         ask = _read_ask(verb, await request.read(), request[_CALLER].name)
         reply = await self._answers.request(ask)
         return _json(reply, status=200 if reply.accepted else 409)
+
+    async def _hold(self, request: web.Request) -> web.StreamResponse:
+        """Lines of `HoldProgress`: that others know of it may take longer than people are patient."""
+        ask = _read_ask("hold", await request.read(), request[_CALLER].name)
+        assert isinstance(ask, AskHold), "by its verb"
+        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
+        await response.prepare(request)
+
+        async def say(line: HoldProgress) -> None:
+            with contextlib.suppress(ConnectionResetError):
+                await response.write(msgspec.json.encode(line) + b"\n")
+
+        reply = await self._answers.hold(ask, lambda waiting: say(HoldProgress(waiting=waiting)))
+        await say(HoldProgress(reply=reply))
+        return response
 
     async def _invite(self, _request: web.Request) -> web.Response:
         answer = await self._answers.invite()

@@ -111,9 +111,8 @@ class PeerLink:
         """A view that is not renewed says nothing any more."""
         while True:
             await asyncio.sleep(WATCH_S)
-            view, roster = self._view, self._roster
-            bound_s = (roster.timing if roster is not None else Timing()).view_s
-            if view is not None and boot_s() - self._seen_s > bound_s:
+            view = self._view
+            if view is not None and boot_s() - self._seen_s > self.timing.view_s:
                 self._view = None
                 reason = "cxm-heartbeatd of this node does not say anything"
                 _log.warning("view-lost", message=reason)
@@ -177,6 +176,11 @@ class PeerLink:
 
     async def ask(self, peer: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         return await self._exchange.ask(peer, body, timeout_s)
+
+    @property
+    def timing(self) -> Timing:
+        """Of the roster in force."""
+        return self._roster.timing if self._roster is not None else Timing()
 
     async def holds(self, peer: str) -> bool:
         return await self._exchange.equal(peer)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from membership.edge.invitation import GOOD_FOR_S
 from membership.edge.peer_wire import decoded
-from membership.view import View
+from reconciler.edge.acknowledging import Acknowledging, Reach, Standpoint, Told
 from reconciler.messages import Ask, AskHold, AskLook, AskNotify, Reply, Request
 from reconciler.paging import test
 from reconciler.ports import Telling
@@ -21,8 +19,6 @@ from schema.model import Frozen
 
 FORWARD_S = 15.0
 LOOK_S = 2.0
-HOLD_EVERY_S = 0.5
-HOLD_WITHIN_S = 30.0
 
 _ASKS: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
 
@@ -42,7 +38,7 @@ class Answers(Protocol):
     async def request(self, ask: Ask) -> Reply: ...
 
 
-class Others(Protocol):
+class Others(Reach, Protocol):
     """The way to other peers' daemons."""
 
     async def ask(self, peer: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
@@ -51,10 +47,6 @@ class Others(Protocol):
 
     async def invite(self) -> str:
         """A one-time code for a node that is to join; "" where none can."""
-        ...
-
-    async def holds(self, peer: str) -> bool:
-        """Whether this peer has made all that our ledger says durable, as far as can be told now."""
         ...
 
 
@@ -67,13 +59,13 @@ class Requests:
         here: Answers,
         others: Others,
         telling: Telling,
-        view: Callable[[], View],
+        standpoint: Standpoint,
     ) -> None:
         self._node = node
         self._here = here
         self._others = others
         self._telling = telling
-        self._view = view
+        self._standpoint = standpoint
 
     async def status(self) -> Status:
         return await self._here.status()
@@ -85,7 +77,9 @@ class Requests:
         """The answer to a person, whoever gave it."""
         if isinstance(request, AskNotify):
             return await self._notify(request)
-        view = self._view()
+        if isinstance(request, AskHold):
+            return await self.hold(request, _nobody)
+        view = self._standpoint.view
         refusal = undecidable(request, view)
         if refusal is not None:
             return refusal
@@ -93,10 +87,18 @@ class Requests:
         if leader is not None:
             return await self._forward(leader, request)
         reply = await self._here.request(request)
-        if isinstance(request, AskHold) and reply.accepted:
-            return await self._held(reply)
         if isinstance(request, AskLook) and view.leader not in (None, view.me):
             await self._nudge(str(view.leader), request)
+        return reply
+
+    async def hold(self, ask: AskHold, told: Told) -> Reply:
+        """The answer once the hold counts; `told` hears what that waits for."""
+        reply = await self._here.request(ask)
+        if not reply.accepted:
+            return reply
+        lacks = await Acknowledging(self._others, self._standpoint).counts(reply.message, told)
+        if lacks:
+            return Reply(accepted=False, reason="NotAcknowledged", message=lacks)
         return reply
 
     async def invite(self) -> Invited | Reply:
@@ -115,7 +117,7 @@ class Requests:
             return 400, _refused(
                 "NotUnderstood", f"{peer} asks for what is not known here: {error}"
             )
-        view = self._view()
+        view = self._standpoint.view
         if view.leader != view.me and not isinstance(ask, AskLook):
             return 409, _refused(
                 "NotLeader", f"{view.me} does not lead; {view.leader or 'nobody'} does"
@@ -145,36 +147,6 @@ class Requests:
         except (OSError, TimeoutError):
             return
 
-    async def _held(self, reply: Reply) -> Reply:
-        """A hold counts once the acting leader has it, or nobody can lead without one who has it."""
-        try:
-            async with asyncio.timeout(HOLD_WITHIN_S):
-                await self._until_it_counts()
-        except TimeoutError:
-            message = (
-                f"{reply.message} stands on {self._node}, but a leader that is out of its reach may go"
-                " on until it hears of it: look at cxm members, and hold on another node too"
-            )
-            return Reply(accepted=False, reason="NotAcknowledged", message=message)
-        return reply
-
-    async def _until_it_counts(self) -> None:
-        while True:
-            if await self._counts():
-                return
-            await asyncio.sleep(HOLD_EVERY_S)
-
-    async def _counts(self) -> bool:
-        view = self._view()
-        if view.alone or view.leader == view.me:
-            return True
-        if view.leader is not None:
-            return await self._others.holds(view.leader)
-        names, enough = _who_counts(view)
-        others = (self._others.holds(name) for name in names if name != view.me)
-        know = sum(await asyncio.gather(*others)) + (view.me in names)
-        return bool(names) and know >= enough
-
     async def _notify(self, request: AskNotify) -> Reply:
         told = tuple(await self._telling.tell(test(self._node, request.by)))
         if not told:
@@ -185,16 +157,9 @@ class Requests:
         return Reply(accepted=not failed, reason=reason, message="; ".join(failed), notes=told)
 
 
-def _who_counts(view: View) -> tuple[Sequence[str], int]:
-    """While no leader is known: who may have to do with the next one, and how many of them, told of a
-    hold, leave none that does not hear of it.
-
-    Voters are needed by whoever leads. Where they are not known, or do not decide, any peer may lead;
-    a node without a view knows of nobody.
-    """
-    if view.voters.epoch and view.engine == "builtin":
-        return view.voters.names, view.voters.blocking
-    return tuple(view.peers), len(view.peers)
+async def _nobody(waiting: str) -> None:
+    """Nobody cares for what is waited for."""
+    del waiting
 
 
 def _refused(reason: str, message: str) -> bytes:

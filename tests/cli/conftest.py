@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from cli.main import run
-from reconciler.messages import Reply
+from reconciler.messages import HoldProgress, Reply
 from reconciler.records import Record
 from reconciler.status import Status
 from reconciler.why import Why
@@ -34,6 +34,10 @@ class Script:
     refuses: Reply | None = None
     """Its answer to `apply`, where it is another one than to everything else."""
     code: int = 200
+    waiting: tuple[str, ...] = ()
+    """What a hold waits for, before the reply."""
+    ends: bool = True
+    """Whether it answers a hold at all."""
     records: tuple[Record, ...] = canned.RECORDS
     why: Why | None = None
     raw: bytes | None = None
@@ -68,6 +72,10 @@ def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
             script.posted.append((self.path, json.loads(body)))
             if script.refuses is not None and self.path == "/v1/apply":
                 self._send(409, msgspec.json.encode(script.refuses))
+            elif self.path == "/v1/hold":
+                lines = [HoldProgress(waiting=what) for what in script.waiting]
+                lines += [HoldProgress(reply=script.reply)] if script.ends else []
+                self._send(200, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
             else:
                 self._send(script.code, msgspec.json.encode(script.reply))
 

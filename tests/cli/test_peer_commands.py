@@ -233,13 +233,31 @@ def test_a_hold_says_how_it_ends(daemon: Script, cxm: Cxm) -> None:
 
 
 def test_a_hold_that_the_leader_may_not_know_is_half_done(daemon: Script, cxm: Cxm) -> None:
-    daemon.code = 409
     daemon.reply = Reply(
-        accepted=False, reason="NotAcknowledged", message="H-xen1-5f stands on xen1, but"
+        accepted=False, reason="NotAcknowledged", message="H-xen1-5f is in force where it is stored"
     )
     found = cxm("hold", "--reason", "x")
     assert found.exit == 5
-    assert "H-xen1-5f stands on xen1" in found.err
+    assert "H-xen1-5f is in force where it is stored" in found.err
+
+
+def test_what_a_hold_waits_for_is_told(daemon: Script, cxm: Cxm) -> None:
+    daemon.waiting = ("1 of xen2, xen3 to store it", "xen2, which leads, to store it")
+    daemon.reply = Reply(accepted=True, message="H-xen1-5f")
+    found = cxm("hold", "--reason", "x")
+    assert found.exit == 0
+    assert found.err.splitlines() == [f"waiting for {what}" for what in daemon.waiting]
+    assert "held: H-xen1-5f" in found.out
+    assert cxm("hold", "--reason", "x", "-q").err == ""
+
+
+def test_a_daemon_that_dies_while_a_hold_waits_has_stored_it(daemon: Script, cxm: Cxm) -> None:
+    daemon.ends = False
+    assert cxm("hold", "--reason", "x").exit == 1
+    daemon.waiting = ("xen2 to store it",)
+    found = cxm("hold", "--reason", "x")
+    assert found.exit == 5
+    assert "the hold is in force on this node; the daemon was waiting for xen2" in found.err
 
 
 def test_release_ends_one_hold_and_names_the_rest(daemon: Script, cxm: Cxm) -> None:

@@ -10,13 +10,14 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.client import Control as Client
+from cli.envelope import Failure
 from reconciler.edge import callers, control
 from reconciler.edge.callers import Caller, caller
 from reconciler.edge.control import Control
@@ -26,6 +27,7 @@ from reconciler.messages import (
     AskApply,
     AskDrain,
     AskFreeze,
+    AskHold,
     AskLook,
     AskRetry,
     AskThaw,
@@ -54,6 +56,7 @@ class Answering:
     def __init__(self) -> None:
         self.asked: list[Request] = []
         self.reply = Reply(accepted=True, notes=("noted",))
+        self.waits_for: tuple[str, ...] = ()
 
     async def status(self) -> Status:
         return STATUS
@@ -63,6 +66,12 @@ class Answering:
 
     async def request(self, ask: Request) -> Reply:
         self.asked.append(ask)
+        return self.reply
+
+    async def hold(self, ask: AskHold, told: Callable[[str], Awaitable[None]]) -> Reply:
+        self.asked.append(ask)
+        for what in self.waits_for:
+            await told(what)
         return self.reply
 
     async def invite(self) -> Reply:
@@ -109,6 +118,31 @@ def called_by(monkeypatch: pytest.MonkeyPatch, *groups: str, uid: int = 4711) ->
     """As if the kernel named this user."""
     who = Caller(uid=uid, name="alice", groups=frozenset(groups))
     monkeypatch.setattr(control, "caller", lambda _connection: who)
+
+
+async def test_a_hold_is_answered_in_lines_until_it_counts(served: Served) -> None:
+    served.daemon.waits_for = ("n2 to store it", "n3, which leads, to store it")
+    told: list[str] = []
+    ask = AskHold(reason="smoke", by="")
+    reply = await asyncio.to_thread(Client(served.path).hold, ask, told.append)
+    assert reply == served.daemon.reply
+    assert tuple(told) == served.daemon.waits_for
+    (asked,) = served.daemon.asked
+    assert isinstance(asked, AskHold)
+    assert (asked.reason, bool(asked.by)) == ("smoke", True)
+
+
+async def test_a_hold_that_is_refused_is_told_so(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = AskHold(reason="", by="")
+    served.daemon.reply = Reply(accepted=False, reason="NoReason", message="say why")
+    with pytest.raises(Failure, match="say why"):
+        await asyncio.to_thread(Client(served.path).hold, ask, print)
+    called_by(monkeypatch, "cxm")
+    with pytest.raises(Failure, match="not in group cxm-admin"):
+        await asyncio.to_thread(Client(served.path).hold, ask, print)
+    assert len(served.daemon.asked) == 1
 
 
 async def test_one_model_for_status_and_diff(served: Served) -> None:

@@ -6,12 +6,11 @@ import asyncio
 
 import msgspec
 import pytest
-from msgspec.structs import replace
 
-from membership.roster import Voters
-from membership.view import Peer, PeerState, View, single, unknown
+from membership.roster import Timing, Voters
+from membership.view import Peer, PeerState, View, single
 from reconciler.edge.alone import Alone
-from reconciler.edge.requests import HOLD_WITHIN_S, Invited, Requests
+from reconciler.edge.requests import Invited, Requests
 from reconciler.messages import (
     Ask,
     AskApply,
@@ -34,8 +33,7 @@ from simulator.clock import run_virtual
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
 VOTERS = Voters(epoch=1, revision=1, names=NODES)
-HOLD = AskHold(reason="smoke in the rack", by="alice")
-LOCAL: list[Ask] = [AskLook(), HOLD, AskRelease(id="H-1", by="alice")]
+LOCAL: list[Ask] = [AskLook(), AskRelease(id="H-1", by="alice")]
 LEADERS: list[Ask] = [
     AskApply(revision=3, by="alice"),
     AskFreeze(objects=("all",), scopes=(), for_s=None, reason="", by="alice"),
@@ -83,7 +81,12 @@ class Rig:
         self.code = "cxm1-X"
         self.told: tuple[str, ...] = ()
         self.pages: list[Page] = []
-        self.requests = Requests("n1", self, self, Way(self), lambda: self.view)
+        self.led_since_s = float("-inf")
+        self.timing = Timing()
+        self.requests = Requests("n1", self, self, Way(self), self)
+
+    def now_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def status(self) -> Status:
         return STATUS
@@ -256,117 +259,60 @@ async def test_what_is_no_request_is_refused(body: bytes) -> None:
     assert rig.here == []
 
 
-# --- a hold counts --------------------------------------------------------------------------------
+# --- hold -----------------------------------------------------------------------------------------
+
+HOLD = AskHold(reason="smoke in the rack", by="alice")
 
 
-def held(rig: Rig) -> tuple[Reply, float]:
-    """The answer to a hold, and after how many seconds it came."""
+def held(rig: Rig) -> tuple[Reply, list[str], float]:
+    """The answer to a hold, what it was told to wait for, and after how many seconds it came."""
+    said: list[str] = []
+
+    async def told(waiting: str) -> None:
+        said.append(waiting)
 
     async def asking() -> tuple[Reply, float]:
-        reply = await rig.requests.request(HOLD)
+        reply = await rig.requests.hold(HOLD, told)
         return reply, asyncio.get_running_loop().time()
 
-    return run_virtual(asking())
-
-
-def not_acknowledged(rig: Rig) -> Reply:
-    reply, took_s = held(rig)
-    assert (reply.accepted, reply.reason) == (False, "NotAcknowledged")
-    assert took_s == HOLD_WITHIN_S
+    reply, took_s = run_virtual(asking())
     assert rig.here == [HOLD]
-    return reply
+    return reply, said, took_s
 
 
-def test_a_hold_is_answered_once_the_leader_has_it() -> None:
+def test_a_hold_is_answered_once_it_counts() -> None:
     rig = Rig(led_by("n2"))
     rig.holds_after_s = {"n2": 7.2, "n3": 0.0, "n4": 0.0, "n5": 0.0}
-    reply, took_s = held(rig)
+    reply, said, took_s = held(rig)
     assert reply == rig.reply
     assert took_s == 7.5
-    assert rig.here == [HOLD]
+    assert said == ["n2, which leads, to store it"]
 
 
-def test_a_leader_that_never_has_it_is_told_of() -> None:
+def test_one_that_does_not_is_told_as_half_done() -> None:
     rig = Rig(led_by("n2"))
     rig.holds_after_s = {"n3": 0.0, "n4": 0.0, "n5": 0.0}
-    assert not_acknowledged(rig).message.startswith("H-1 stands on n1, but")
-
-
-@pytest.mark.parametrize(("names", "after_s"), [(("n4", "n5"), 3.0), (("n3", "n4", "n5"), 3.0)])
-def test_without_a_leader_a_blocking_set_of_voters_is_enough(
-    names: tuple[str, ...], after_s: float
-) -> None:
-    """Of five voters three lead: no three are without one of n1, n4 and n5."""
-    rig = Rig(led_by(None))
-    rig.holds_after_s = dict.fromkeys(names, after_s)
-    assert held(rig) == (rig.reply, after_s)
-
-
-def test_less_than_a_blocking_set_is_not_enough() -> None:
-    rig = Rig(led_by(None))
-    rig.holds_after_s = {"n5": 0.0}
-    not_acknowledged(rig)
-
-
-def test_who_is_no_voter_does_not_count_itself() -> None:
-    rig = Rig(led_by(None, Voters(epoch=2, revision=1, names=("n2", "n3", "n4"))))
-    rig.holds_after_s = {"n2": 0.0, "n5": 0.0}
-    not_acknowledged(rig)
-    rig = Rig(led_by(None, Voters(epoch=2, revision=1, names=("n2", "n3", "n4"))))
-    rig.holds_after_s = {"n2": 0.0, "n3": 0.0}
-    assert held(rig) == (rig.reply, 0.0)
-
-
-def test_silent_voters_do_not_hide_those_that_answer() -> None:
-    """Each of them may take its ten seconds not to answer."""
-    rig = Rig(led_by(None))
-    rig.takes_s = 10.0
-    rig.holds_after_s = {"n4": 0.0, "n5": 0.0}
-    assert held(rig) == (rig.reply, 10.0)
-
-
-def test_a_node_without_a_view_knows_of_nobody_whom_it_would_stop() -> None:
-    """Its heartbeats are down; a leader that it does not see may act all the while."""
-    rig = Rig(unknown("n1", "builtin", 4, "cxm-heartbeatd does not say anything"))
-    rig.holds_after_s = dict.fromkeys(NODES, 0.0)
-    not_acknowledged(rig)
-
-
-@pytest.mark.parametrize(
-    "view", [led_by(None, Voters()), led_by(None, engine="etcd")], ids=["not founded", "etcd"]
-)
-def test_where_any_peer_may_lead_all_have_to_know(view: View) -> None:
-    rig = Rig(view)
-    rig.holds_after_s = {"n3": 0.0, "n4": 0.0, "n5": 0.0}
-    not_acknowledged(rig)
-    rig.holds_after_s["n2"] = 0.0
-    assert held(rig) == (rig.reply, 0.0)
-
-
-def test_who_leads_is_asked_anew_while_it_waits() -> None:
-    rig = Rig(led_by("n2"))
-    rig.holds_after_s = {"n3": 0.0}
-
-    async def asking() -> Reply:
-        waiting = asyncio.create_task(rig.requests.request(HOLD))
-        await asyncio.sleep(5.1)
-        assert not waiting.done()
-        rig.view = replace(rig.view, leader="n3")
-        return await waiting
-
-    assert run_virtual(asking()) == rig.reply
+    reply, _, _ = held(rig)
+    assert (reply.accepted, reply.reason) == (False, "NotAcknowledged")
+    assert reply.message.startswith("H-1 is in force where it is stored: on n1, n3, n4, n5;")
 
 
 def test_a_hold_that_is_refused_here_waits_for_nobody() -> None:
     rig = Rig(led_by("n2"))
     rig.reply = Reply(accepted=False, reason="NoReason")
-    assert held(rig) == (rig.reply, 0.0)
+    assert held(rig) == (rig.reply, [], 0.0)
+
+
+def test_whoever_asks_without_caring_gets_the_same_answer() -> None:
+    rig = Rig(led_by("n2"))
+    rig.holds_after_s = dict.fromkeys(NODES, 0.0)
+    assert run_virtual(rig.requests.request(HOLD)) == rig.reply
 
 
 def test_one_that_is_alone_holds_at_once() -> None:
     rig = Rig(single("n1", 1))
-    rig.requests = Requests("n1", rig, Alone(), Way(rig), lambda: rig.view)
-    assert held(rig) == (rig.reply, 0.0)
+    rig.requests = Requests("n1", rig, Alone(), Way(rig), rig)
+    assert held(rig) == (rig.reply, [], 0.0)
 
 
 # --- notify and invite ----------------------------------------------------------------------------

@@ -161,7 +161,7 @@ def one_channel(cluster: Cluster) -> None:
 
 def _hold_arrives(cluster: Cluster, asked: Node) -> None:
     """What daemons tell each other goes by any cable that is left."""
-    hold = asked.control.post("hold", AskHold(reason="a look", by="")).message
+    hold = asked.control.hold(AskHold(reason="a look", by=""), cluster.tell).message
     assert all(_holds(node) == [hold] for node in cluster.nodes)
     asked.control.post("release", AskRelease(id=hold, by=""))
     until(lambda: not any(map(_holds, cluster.nodes)), 10, "nobody is held", *cluster.nodes)
@@ -341,7 +341,7 @@ def held(cluster: Cluster) -> None:
     """A hold outlives the death of every daemon, and only its own release ends it."""
     leader = cluster.start()
     asked = cluster.others(leader)[0]
-    asked.control.post("hold", AskHold(reason="a smell of smoke", by=""))
+    asked.control.hold(AskHold(reason="a smell of smoke", by=""), cluster.tell)
     cluster.tell(f"held by way of {asked.name}")
     until(lambda: all(map(_holds, cluster.nodes)), 10, "all are held", *cluster.nodes)
     for node in cluster.nodes:

@@ -186,9 +186,8 @@ class PeerDaemon:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            bound_s = (self._roster.timing if self._roster is not None else Timing()).view_s
             view = self.view
-            if view is not None and self._clock.boot_s() - self._seen_s > bound_s:
+            if view is not None and self._clock.boot_s() - self._seen_s > self.timing.view_s:
                 self.view = None
                 self._inside.saw(unknown(view.me, view.engine, view.term, "no heartbeats"))
 
@@ -248,6 +247,11 @@ class PeerDaemon:
 
     async def ask(self, peer: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         return await self._exchange.ask(peer, body, timeout_s)
+
+    @property
+    def timing(self) -> Timing:
+        """Of the roster in force."""
+        return self._roster.timing if self._roster is not None else Timing()
 
     async def holds(self, peer: str) -> bool:
         return await self._exchange.equal(peer)

@@ -262,7 +262,7 @@ class PeerSite(Site):
             Supervisor({}),
             tasks.create_task,
         )
-        requests = Requests(node.name, parts.steering, daemon, pager, lambda: parts.view)
+        requests = Requests(node.name, parts.steering, daemon, pager, parts)
         daemon.attach(parts, requests.asked_by)
         node.parts, node.requests, node.daemon = parts, requests, daemon
         tasks.create_task(parts.observe())

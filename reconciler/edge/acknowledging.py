@@ -1,0 +1,106 @@
+"""Acknowledging: a hold is brought to other nodes until it counts, or for as long as somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from membership.roster import Timing
+from membership.view import View
+from reconciler.holding import Spread, kept, not_everywhere, to_be_told, waits_for
+
+EVERY_S = 0.5
+QUIET_S = 1.0
+"""What takes no longer is not worth a word."""
+
+TELL_EVERY_S = 10.0
+WITHIN_S = 30.0
+"""So long is waited for other nodes, beside what it takes until no unseen lease is left."""
+
+Told = Callable[[str], Awaitable[None]]
+
+
+class Standpoint(Protocol):
+    """What this node sees, on its own clock."""
+
+    @property
+    def view(self) -> View: ...
+
+    @property
+    def led_since_s(self) -> float:
+        """Since when the view has named this leader of this term, or nobody."""
+        ...
+
+    def now_s(self) -> float: ...
+
+
+class Reach(Protocol):
+    """The way to other peers' ledgers."""
+
+    @property
+    def timing(self) -> Timing: ...
+
+    async def holds(self, peer: str) -> bool:
+        """Whether this peer has made all that our ledger says durable, as far as can be told now."""
+        ...
+
+
+class Acknowledging:
+    """The way of one hold that is durable on this node."""
+
+    def __init__(self, reach: Reach, here: Standpoint) -> None:
+        self._reach = reach
+        self._here = here
+        self._asked: dict[str, asyncio.Task[bool]] = {}
+        self._spread = self._seen(frozenset({here.view.me}), None)
+
+    async def counts(self, hold: str, told: Told) -> str:
+        """ "" once it counts; or why it does not, when there was no more time. `told` hears what is
+        waited for when that changes, and now and then."""
+        begun_s = self._here.now_s()
+        ends_s = begun_s + WITHIN_S + self._reach.timing.wait_s
+        said, said_s = "", begun_s
+        try:
+            while waiting := waits_for(self._spread, self._reach.timing, self._here.now_s()):
+                now_s = self._here.now_s()
+                if now_s >= ends_s:
+                    return not_everywhere(hold, self._spread, waiting)
+                kind = waiting.partition(":")[0]
+                news = kind != said and now_s - begun_s >= QUIET_S
+                if news or now_s - said_s >= TELL_EVERY_S:
+                    said, said_s = kind, now_s
+                    await told(waiting)
+                await self._look()
+        finally:
+            for task in self._asked.values():
+                task.cancel()
+        return ""
+
+    async def _look(self) -> None:
+        """Ask whoever is not known to have it; one that is silent holds up none that answers."""
+        have = self._spread.have
+        for name in to_be_told(self._here.view) - have - self._asked.keys():
+            self._asked[name] = asyncio.create_task(self._reach.holds(name))
+        until_s = self._here.now_s() + EVERY_S
+        if self._asked:
+            await asyncio.wait(
+                self._asked.values(), timeout=EVERY_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        done = {name: task for name, task in self._asked.items() if task.done()}
+        for name in done:
+            del self._asked[name]
+        news = {name for name, task in done.items() if task.result()}
+        if not news:
+            await asyncio.sleep(max(0.0, until_s - self._here.now_s()))
+        self._spread = self._seen(have | news, self._spread.kept_since_s)
+
+    def _seen(self, have: frozenset[str], kept_since_s: float | None) -> Spread:
+        view = self._here.view
+        if not kept(view, have):
+            since_s = None
+        else:
+            since_s = self._here.now_s() if kept_since_s is None else kept_since_s
+        return Spread(
+            view=view, led_since_s=self._here.led_since_s, have=have, kept_since_s=since_s
+        )

@@ -1,0 +1,106 @@
+"""Holding: when a hold counts, so that whoever asked for it may be told that it stands.
+
+Two things have to be true. Nobody who acts goes on without it: the acting leader has it, or no lease
+that this node does not see can be left. And it is not lost with any one node: no quorum of voters is
+without one that has it, so whoever leads next finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from membership.roster import Timing
+from membership.view import PeerState, View
+from schema.model import Frozen
+
+_GONE = (PeerState.DEAD, PeerState.LEFT)
+
+
+class Spread(Frozen, frozen=True, kw_only=True):
+    """How far a hold has come. `have` are the nodes that have made it durable, this one among them.
+
+    Monotonic seconds: `led_since_s`, since when `view` has named this leader of this term, or nobody;
+    `kept_since_s`, since when enough have had it that it cannot be lost, None while they are too few.
+    """
+
+    view: View
+    led_since_s: float
+    have: frozenset[str]
+    kept_since_s: float | None = None
+
+
+def keepers(view: View) -> tuple[tuple[str, ...], int]:
+    """Of whom how many have to have a hold, so that none can lead who does not hear of it.
+
+    Voters are needed by whoever leads. Where they are not known, or do not decide, any peer may lead;
+    a node without a view knows of nobody.
+    """
+    if view.voters.epoch and view.engine == "builtin":
+        return view.voters.names, view.voters.blocking
+    known = view.peers.items()
+    # Where somebody leads, who is dead comes back to a leader that tells it.
+    names = [name for name, peer in known if view.leader is None or peer.state not in _GONE]
+    return tuple(names), len(names)
+
+
+def kept(view: View, have: Collection[str]) -> bool:
+    """Whether enough have it."""
+    names, enough = keepers(view)
+    return bool(names) and sum(name in have for name in names) >= enough
+
+
+def to_be_told(view: View) -> frozenset[str]:
+    """The other nodes that a hold is to be brought to before it counts."""
+    names, _ = keepers(view)
+    return frozenset({*names, view.leader or view.me} - {view.me})
+
+
+def waits_for(spread: Spread, timing: Timing, now_s: float) -> str:
+    """What is still to come before the hold counts, in words that follow "waiting for"; "" once it does."""
+    view = spread.view
+    if view.alone:
+        return ""
+    if not view.peers:
+        return "cxm-heartbeatd of this node, which shows no peers"
+    if not kept(view, spread.have) or spread.kept_since_s is None:
+        return _keepers_missing(view, spread.have)
+    if view.leader not in (None, view.me, *spread.have):
+        return f"{view.leader}, which leads, to store it"
+    if view.leader == view.me and not view.leads(now_s):
+        return "this node's own lease, which is over"
+    left_s = _unseen_until_s(spread, timing) - now_s
+    return f"any lease that is not seen from here to end: {left_s:.0f} s" if left_s > 0.0 else ""
+
+
+def _unseen_until_s(spread: Spread, timing: Timing) -> float:
+    """Until when somebody may act whom this node does not take for the leader."""
+    view, kept_since_s = spread.view, spread.kept_since_s
+    assert kept_since_s is not None, "it is kept"
+    if view.leader == view.me:
+        return view.acts_from_s
+    if view.leader is not None:
+        return spread.led_since_s + timing.wait_s
+    return max(spread.led_since_s, kept_since_s) + timing.wait_s
+
+
+def _keepers_missing(view: View, have: Collection[str]) -> str:
+    names, enough = keepers(view)
+    lacking = [name for name in names if name not in have]
+    count = enough - (len(names) - len(lacking))
+    some = "" if count >= len(lacking) else f"{count} of "
+    return f"{some}{', '.join(lacking)} to store it"
+
+
+def not_everywhere(hold: str, spread: Spread, waiting: str) -> str:
+    """What is told of a hold that does not count yet, when nobody waits for it any longer."""
+    names, _ = keepers(spread.view)
+    lacking = [
+        name for name in sorted({*names, *to_be_told(spread.view)}) if name not in spread.have
+    ]
+    unknown = f"; not known to be on {', '.join(lacking)}" if lacking else ""
+    return (
+        f"{hold} is in force where it is stored: on {', '.join(sorted(spread.have))}{unknown}."
+        f" Waited in vain for {waiting}. It goes on to the others as soon as they are reached; until"
+        " then a leader out of reach may go on. Look at cxm members, and where a node is not reached"
+        " hold on that one too, or stop its cxmd"
+    )
