@@ -134,6 +134,13 @@ class FoundedVoters(Value, tag="voters", frozen=True, kw_only=True):
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+class AlarmTold(Value, tag="alarm", frozen=True, kw_only=True):
+    """People were told that this alarm began, and how bad it is; withdrawn once they hear that it is over."""
+
+    severity: str
+    title: str
+
+
 class Opaque(Value, tag="opaque", frozen=True, kw_only=True):
     """What only a newer version of cxm understands; `kind` is what that one calls it."""
 
@@ -157,6 +164,7 @@ FactValue = (
     | Certificate
     | Lost
     | Drill
+    | AlarmTold
     | Opaque
 )
 

@@ -44,8 +44,6 @@ from reconciler.records import (
     Intended,
     LeaderChanged,
     Noticed,
-    Paged,
-    PageEnded,
     Record,
     Rejected,
     Retried,
@@ -148,7 +146,6 @@ class JournalState:
     leader: tuple[str | None, int] = (None, 0)
     succeeded: int = 0
     """The highest term in which somebody is known to have taken over."""
-    paged: dict[str, Paged] = field(default_factory=dict)
 
     def apply(self, record: Record) -> None:
         """Add one record. An entry that changes nothing here is only counted."""
@@ -335,16 +332,6 @@ def _took_over(state: JournalState, entry: TookOver | Succeeded, at_s: float) ->
             state.in_flight[txn] = replace(flight, answered_s=at_s, answer=LEADER_LOST)
 
 
-def _paged(state: JournalState, entry: Paged, at_s: float) -> None:
-    del at_s
-    state.paged[entry.key] = entry
-
-
-def _page_ended(state: JournalState, entry: PageEnded, at_s: float) -> None:
-    del at_s
-    state.paged.pop(entry.key, None)
-
-
 _STEPS: dict[type[Entry], Callable[[JournalState, Any, float], None]] = {
     DaemonStarted: _started,
     Intended: _intended,
@@ -366,6 +353,4 @@ _STEPS: dict[type[Entry], Callable[[JournalState, Any, float], None]] = {
     LeaderChanged: _leader_changed,
     TookOver: _took_over,
     Succeeded: _took_over,
-    Paged: _paged,
-    PageEnded: _page_ended,
 }

@@ -176,6 +176,12 @@ class Staged(Frozen, frozen=True, kw_only=True):
     message: str = ""
 
 
+class PageTold(Frozen, frozen=True, kw_only=True):
+    """Every way of telling people has been tried with this page."""
+
+    page: Page
+
+
 class Tick(Frozen, frozen=True, kw_only=True):
     """The deadline has come."""
 
@@ -189,6 +195,7 @@ Event = (
     | SessionEnded
     | Probed
     | Staged
+    | PageTold
     | PoolObserved
     | PoolLost
     | SourceSeen
@@ -433,7 +440,7 @@ class Muster(Frozen, frozen=True, kw_only=True):
 
 
 class Tell(Frozen, frozen=True, kw_only=True):
-    """Tell people, in every way that node.yaml names and in the pool."""
+    """Tell people, in every way that node.yaml names and in the pool; come back with `PageTold`."""
 
     page: Page
 

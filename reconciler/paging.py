@@ -1,7 +1,7 @@
 """Paging: what people are told without asking, and when it is over.
 
-An alarm is a state, not an event: it is told when it begins and when it ends, once each. Every node
-knows which alarms stand; the leader tells of them, and each node does while nobody leads.
+An alarm is a state, not an event: it is told when it begins and when it ends. Every node knows which
+alarms stand; who tells of them, and what was told already, is the pager's business.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from membership.clock import Now
 from membership.ledger import Ledger
 from membership.view import PeerState, View
 from reconciler.actions import Blocked
-from schema.model import Desired, Frozen
+from schema.model import Desired, Frozen, Heartbeat
 
 
 class Severity(StrEnum):
@@ -76,6 +76,11 @@ def alarms(situation: Situation, now: Now) -> dict[str, Page]:
     return {page.key: page for page in found}
 
 
+def dead_after_s(desired: Desired | None) -> float:
+    """Without a tree: as where it says nothing of it."""
+    return (desired.cluster.heartbeat if desired is not None else Heartbeat()).dead_after_s
+
+
 def ended(key: str, situation: Situation) -> bool:
     """Whether an alarm that does not stand is over. After a start, and while a peer is neither well nor
     given up, nobody can tell: people are not to hear of an end that is none."""
@@ -85,7 +90,9 @@ def ended(key: str, situation: Situation) -> bool:
         case "no-leader":
             return situation.leaderless_s is None
         case "mute":
-            return view.me in view.peers
+            if desired is not None and name not in desired.nodes:
+                return True
+            return name == view.me and view.me in view.peers
         case "peer":
             gone = desired is not None and name not in desired.nodes
             peer = view.peers.get(name)
@@ -113,9 +120,9 @@ def _holds(situation: Situation) -> Iterator[Page]:
 
 
 def _leadership(situation: Situation) -> Iterator[Page]:
-    view, desired = situation.view, situation.desired
-    after_s = desired.cluster.heartbeat.dead_after_s if desired is not None else 10.0
-    if situation.leaderless_s is not None and situation.leaderless_s >= after_s:
+    view = situation.view
+    lost_s = situation.leaderless_s
+    if lost_s is not None and lost_s >= dead_after_s(situation.desired):
         yield _page(
             "no-leader",
             Severity.CRITICAL,

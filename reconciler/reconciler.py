@@ -37,6 +37,7 @@ from reconciler.messages import (
     Gathered,
     HandOver,
     Look,
+    PageTold,
     Perform,
     PoolLost,
     PoolObserved,
@@ -60,7 +61,8 @@ from reconciler.messages import (
 )
 from reconciler.mustering import ALONE, Peering
 from reconciler.observed import STALE_AFTER_S, Observed
-from reconciler.paging import Situation, alarms, ended, over
+from reconciler.pager import Pager
+from reconciler.paging import Page, Situation
 from reconciler.plan import plan
 from reconciler.records import (
     Answered,
@@ -73,8 +75,6 @@ from reconciler.records import (
     FoundOpen,
     Intended,
     Noticed,
-    Paged,
-    PageEnded,
     Record,
     Retried,
     SourceBack,
@@ -127,6 +127,7 @@ class Reconciler:
         self._ledger = ledger
         self._view = view
         self._leading = Leading(me, peering, view)
+        self._pager = Pager(me)
         self._random = random
         kept = trusted(kept, ledger.target)
         self._revisions = Revisions(cluster_id, kept)
@@ -190,6 +191,8 @@ class Reconciler:
                 self._leading.probed(event)
             case Staged():
                 self._staged(event, now)
+            case PageTold(page=page):
+                self._told_people(page, now)
             case Tick():
                 pass
         self._lead(now)
@@ -222,6 +225,7 @@ class Reconciler:
             self._due_s,
             None if self._looking else self._look_s,
             self._leading.deadline_s,
+            self._pager.deadline_s,
             None if self._staging else self._stage_s,
         ]
         return min((moment for moment in moments if moment is not None), default=None)
@@ -335,7 +339,7 @@ class Reconciler:
                 self._tell_answer(flight, now)
 
     def _alarm(self, now: Now) -> None:
-        """Tell people what began and what is over; of what the leader tells only take note."""
+        """Tell people what began and what is over."""
         facts = self._facts(now)
         situation = Situation(
             view=self._view,
@@ -346,22 +350,12 @@ class Reconciler:
             stalled=tuple(stalled(facts)) if self._planned_for is not None else None,
             source_lost=lost_source(facts, now),
         )
-        stand = alarms(situation, now)
-        speaks = self._view.leader in (None, self._me)
-        for key in sorted(stand.keys() - self._journal.paged.keys()):
-            page = stand[key]
-            entry = Paged(
-                key=key, severity=page.severity, title=page.title, text=page.text, told=speaks
-            )
-            self._write(now, entry)
-            self._effects += [Tell(page=page)] if speaks else []
-        for key in sorted(self._journal.paged.keys() - stand.keys()):
-            if not ended(key, situation):
-                continue
-            began = self._journal.paged[key]
-            self._write(now, PageEnded(key=key))
-            if speaks or began.told:
-                self._effects.append(Tell(page=over(key, began.title)))
+        self._effects += [Tell(page=page) for page in self._pager.due(situation, now)]
+
+    def _told_people(self, page: Page, now: Now) -> None:
+        entry, (key, value) = self._pager.was_told(page)
+        self._write(now, entry)
+        self._share(now, key, value)
 
     # --- events -------------------------------------------------------------------------------
 

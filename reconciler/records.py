@@ -225,17 +225,16 @@ class Succeeded(Entry, tag="succeeded", frozen=True, kw_only=True):
 
 
 class Paged(Entry, tag="paged", frozen=True, kw_only=True):
-    """An alarm began. `told`: by this node, which then tells its end too; else by the leader."""
+    """People were told by this node that an alarm began."""
 
     key: str
     severity: str
     title: str
     text: str = ""
-    told: bool = True
 
 
 class PageEnded(Entry, tag="page-ended", frozen=True, kw_only=True):
-    """The alarm of this key is over."""
+    """People were told by this node that the alarm of this key is over."""
 
     key: str
 

@@ -19,7 +19,6 @@ from reconciler.records import (
     Intended,
     LeaderChanged,
     Noticed,
-    Paged,
     Record,
     Rejected,
     Retried,
@@ -73,8 +72,6 @@ def _slot(record: Record, state: JournalState) -> tuple[str, ...] | None:
             return ("noticed", name, reason)
         case Foretold(subject=subject) if subject in state.taken:
             return ("foretold", subject)
-        case Paged(key=key) if key in state.paged:
-            return ("paged", key)
         case SourceLost() if state.source_lost is not None:
             return ("source",)
         case Rejected() if state.rejected is not None:

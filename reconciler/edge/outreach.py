@@ -15,6 +15,7 @@ from reconciler.messages import (
     Gather,
     Gathered,
     OpenSession,
+    PageTold,
     Probe,
     Probed,
     RevokeSession,
@@ -72,7 +73,7 @@ class Outreach:
                 answers = await self._pool.probe(address, within_s)
                 return Probed(name=name, answers=answers, at_s=asked_s)
             case Tell(page=page):
-                await self._told(page)
+                return await self._told(page)
         return None
 
     async def _revoked(self, effect: RevokeSession) -> SessionRevoked:
@@ -95,9 +96,10 @@ class Outreach:
             return staged
         return await self.peers.stage(effect.target, effect.since, effect.timeout_s)
 
-    async def _told(self, page: Page) -> None:
+    async def _told(self, page: Page) -> PageTold:
         ways = await asyncio.gather(self._telling.tell(page), self._pool.tell(page, TELL_S))
         told = "; ".join(ways[0]) or "no way of telling anybody is set up"
         _log.warning("%s (%s): %s", page.title, page.severity.value, told)
         if ways[1]:
             _log.info("the pool was not told: %s", ways[1])
+        return PageTold(page=page)

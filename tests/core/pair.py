@@ -25,6 +25,7 @@ from reconciler.messages import (
     Gathered,
     Look,
     OpenSession,
+    PageTold,
     Perform,
     PoolObserved,
     Reply,
@@ -34,6 +35,7 @@ from reconciler.messages import (
     Share,
     SourceSeen,
     Stage,
+    Tell,
     TermClaimed,
     ViewPushed,
     Write,
@@ -178,6 +180,8 @@ class Pair:
                     answers.append(SessionRevoked(term=term, done=True))
                 case OpenSession(term=term):
                     answers.append(SessionOpened(term=term, sealed=f"session of {node.name}"))
+                case Tell(page=page):
+                    answers.append(PageTold(page=page))
                 case Look() | Stage():
                     pass
         for answer in answers:

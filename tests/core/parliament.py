@@ -34,6 +34,7 @@ from reconciler.messages import (
     Head,
     Look,
     OpenSession,
+    PageTold,
     Perform,
     PoolObserved,
     Reply,
@@ -383,6 +384,7 @@ class Parliament:
                 self._send(member, fact)
             case Tell(page=page):
                 member.told.append(page)
+                member.events.append(PageTold(page=page))
             case Look():
                 tree = self.heads[member.name]
                 lost = SourceFailed(reason="unreachable", message="")
@@ -400,9 +402,8 @@ class Parliament:
 
     def _tree_of(self, revision: int) -> TreeLoaded | None:
         """From whichever node can be reached and has it."""
-        trees = [tree for tree in self.heads.values() if tree is not None]
-        found = (tree for tree in trees if tree.head.revision == revision)
-        return next(found, None) if self.stages else None
+        found = [tree for tree in self.heads.values() if tree and tree.head.revision == revision]
+        return found[0] if found and self.stages else None
 
     def _perform(self, member: Member, effect: Perform) -> None:
         self._flush(member)

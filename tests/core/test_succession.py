@@ -281,34 +281,79 @@ def test_a_pool_that_knows_terms_which_no_ledger_knows_is_held() -> None:
 # --- telling people -----------------------------------------------------------------------------------
 
 
-def test_that_nobody_leads_is_told_by_every_node_once_and_its_end_too() -> None:
-    pair = leading()
-    pair.lead(None, 3)
-    pair.now_s += 11.0
-    for _ in range(3):
-        pair.lead(None, 3)
-    for node in pair.nodes.values():
-        pages = [effect.page for effect in node.done if isinstance(effect, Tell)]
-        assert [(page.key, page.severity) for page in pages] == [("no-leader", "critical")]
-        assert LeaderChanged(leader=None, term=3) in node.entries
-    pair.lead("xen2", 4)
-    ends = [
-        effect.page.severity
-        for effect in pair.nodes["xen2"].done
-        if isinstance(effect, Tell) and effect.page.key == "no-leader"
-    ]
-    assert ends == ["critical", "ok"]
-
-
-def test_what_the_leader_tells_its_followers_only_note() -> None:
-    pair = leading()
-    pair.ask("xen2", AskHold(reason="smoke", by="alice"))
-    told = {
-        name: [effect.page.key for effect in node.done if isinstance(effect, Tell)]
+def pages(pair: Pair, key: str) -> dict[str, list[str]]:
+    """What each node told people of this alarm."""
+    return {
+        name: [
+            effect.page.severity.value
+            for effect in node.done
+            if isinstance(effect, Tell) and effect.page.key == key
+        ]
         for name, node in pair.nodes.items()
     }
-    assert told["xen2"] == []
-    assert [key.partition("/")[0] for key in told["xen1"]] == ["hold"]
+
+
+def test_that_nobody_leads_is_told_and_its_end_by_whoever_leads_then() -> None:
+    pair = leading()
+    pair.lead(None, 3)
+    pair.now_s += 13.0
+    for _ in range(3):
+        pair.lead(None, 3)
+    assert pages(pair, "no-leader") == {"xen1": ["critical"], "xen2": []}
+    for node in pair.nodes.values():
+        assert LeaderChanged(leader=None, term=3) in node.entries
+    pair.lead("xen2", 4)
+    pair.lead("xen2", 4)
+    assert pages(pair, "no-leader") == {"xen1": ["critical"], "xen2": ["ok"]}
+
+
+def test_nodes_that_do_not_hear_each_other_tell_each_for_itself() -> None:
+    pair = leading()
+    pair.deaf = {"xen1", "xen2"}
+    pair.lead(None, 3)
+    pair.now_s += 13.0
+    pair.lead(None, 3)
+    assert pages(pair, "no-leader") == {"xen1": ["critical"], "xen2": ["critical"]}
+
+
+def test_what_the_leader_tells_its_followers_do_not() -> None:
+    pair = leading()
+    held = pair.ask("xen2", AskHold(reason="smoke", by="alice")).message
+    pair.now_s += 60.0
+    pair.lead("xen1", 3)
+    assert pages(pair, f"hold/{held}") == {"xen1": ["critical"], "xen2": []}
+
+
+def test_a_hold_that_the_leader_does_not_hear_of_is_told_by_whoever_has_it() -> None:
+    pair = leading()
+    pair.deaf = {"xen1"}
+    held = pair.ask("xen2", AskHold(reason="smoke", by="alice")).message
+    pair.lead("xen1", 3)
+    assert pages(pair, f"hold/{held}") == {"xen1": [], "xen2": []}
+    pair.now_s += 12.0
+    pair.lead("xen1", 3)
+    assert pages(pair, f"hold/{held}") == {"xen1": [], "xen2": ["critical"]}
+
+
+def test_a_hold_beside_a_dead_leader_is_told_by_the_next_one() -> None:
+    pair = leading()
+    pair.deaf = {"xen1"}
+    pair.lead("xen1", 3, alive=("xen2",))
+    held = pair.ask("xen2", AskHold(reason="smoke", by="alice")).message
+    assert pages(pair, f"hold/{held}")["xen2"] == []
+    pair.lead("xen2", 4, alive=("xen2",))
+    assert pages(pair, f"hold/{held}")["xen2"] == ["critical"]
+
+
+def test_a_hold_beside_a_dead_leader_without_a_successor_is_told_all_the_same() -> None:
+    pair = leading()
+    pair.deaf = {"xen1"}
+    pair.lead("xen1", 3, alive=("xen2",))
+    pair.now_s += 6.0
+    held = pair.ask("xen2", AskHold(reason="smoke", by="alice")).message
+    pair.now_s += 5.0
+    pair.lead(None, 3, alive=("xen2",))
+    assert pages(pair, f"hold/{held}")["xen2"] == ["critical"], "since the leader was lost"
 
 
 # --- the table and the voters -----------------------------------------------------------------------

@@ -28,6 +28,7 @@ from reconciler.messages import (
     Head,
     Muster,
     OpenSession,
+    PageTold,
     Perform,
     PoolLost,
     PoolObserved,
@@ -373,7 +374,7 @@ async def test_people_and_the_pool_are_told_and_the_log_says_how(
     caplog.set_level("INFO", "cxm.outreach")
     rig = Rig()
     rig.people.lines, rig.pool.untold = lines, untold
-    assert await rig.carried_out(Tell(page=PAGE)) == []
+    assert await rig.carried_out(Tell(page=PAGE)) == [PageTold(page=PAGE)]
     assert sorted(rig.done) == ["people told of k", "pool told of k"]
     assert len(caplog.messages) == len(said)
     assert "held (critical)" in caplog.messages[0]

@@ -250,15 +250,16 @@ class Cluster:
         self.tell(f"nobody leads, after {took_s:.1f} s")
 
     def paged(self, key: str, severity: str, among: Iterable[Node], within_s: float) -> None:
-        """Each of these nodes told people of `key`, and the last thing it told was `severity`."""
+        """One of these nodes told people of `key`, and the last thing it told was `severity`: who hears
+        of that tells it not again."""
         asked = tuple(among)
 
         def told() -> bool:
-            return all(node.pages(key)[-1:] == [severity] for node in asked)
+            return any(node.pages(key)[-1:] == [severity] for node in asked)
 
-        what = f"each of them told people: {key} {severity}"
+        what = f"one of them told people: {key} {severity}"
         took_s = until(told, within_s, what, *asked)
-        self.tell(f"people were told {key} {severity} by {len(asked)}, after {took_s:.1f} s")
+        self.tell(f"people were told {key} {severity}, after {took_s:.1f} s")
 
     def all_alive(self, within_s: float = 30.0) -> None:
         names = {node.name for node in self.nodes}

@@ -43,7 +43,8 @@ def two_peers(cluster: Cluster) -> None:
     for node in cluster.nodes:
         cluster.disk.cut(node.number)
     cluster.nobody_leads(cluster.nodes, DEAD_AFTER_S + ALLOWANCE_S)
-    cluster.paged("no-leader", "critical", cluster.nodes, DEAD_AFTER_S + ALLOWANCE_S)
+    for node in cluster.nodes:
+        cluster.paged("no-leader", "critical", [node], DEAD_AFTER_S + ALLOWANCE_S)
     revision = cluster.commit("vms/test1.yaml", "state: running", "state: halted")
     time.sleep(5)
     assert cluster.sim("vm", "test1")["power_state"] == "Running", "nobody leads, somebody acted"

@@ -52,6 +52,9 @@ SHARED_S = 3.0
 """A call that waits to be told to all leaves so long after its intent, at most."""
 
 PAGED_WITHIN_S = 10.0
+TOLD_WITHIN_S = 30.0
+"""The patience of a node that is not to tell by itself, and what a slow clock adds."""
+
 WELL_S = 60.0
 SETTLED_S = 10.0
 LONG_AGO_S = 300.0
@@ -347,11 +350,8 @@ class Monotone(PeerChecker):
 
 
 class Holds(PeerChecker):
-    """While anybody was told that a hold stands nothing is begun, and the leader pages people.
-
-    Only a leader that lasts is judged by that: where the one that was to tell is gone, the others have
-    taken note and believe that people were told.
-    """
+    """While anybody was told that a hold stands nothing is begun, and people are paged: by a leader that
+    lasts, or else by whoever has the hold and has been there all the while."""
 
     def __init__(self, site: PeerSite) -> None:
         super().__init__(site)
@@ -359,6 +359,7 @@ class Holds(PeerChecker):
         """By id, since when."""
         self._paged: set[str] = set()
         self._due: dict[str, tuple[float, PeerNode, int]] = {}
+        self._had_s: dict[tuple[str, str], float] = {}
 
     def accepted(self, hold: str, leader: PeerNode | None, term: int) -> None:
         """Somebody who asked while this one led is told that it stands."""
@@ -386,7 +387,8 @@ class Holds(PeerChecker):
         self._paged.add(page.key)
 
     def viewed(self, node: PeerNode, view: View) -> None:
-        del node, view
+        del view
+        self._somebody_tells(node)
         for hold, (due_s, leader, term) in list(self._due.items()):
             gone = leader.view is None or (leader.view.leader, leader.view.term) != (
                 leader.name,
@@ -398,6 +400,17 @@ class Holds(PeerChecker):
             elif self.now_s > due_s:
                 del self._due[hold]
                 self.blame(f"nobody was told of {hold} within {PAGED_WITHIN_S:.0f} s")
+
+    def _somebody_tells(self, node: PeerNode) -> None:
+        """Whoever leads, and whoever of them dies: one that stays and has the hold sees to it."""
+        for hold in self.held:
+            has = node.runs and f"hold/{hold}" in node.ledger.facts
+            if not has or f"hold/{hold}" in self._paged:
+                self._had_s.pop((node.name, hold), None)
+                continue
+            had_s = max(self._had_s.setdefault((node.name, hold), self.now_s), node.runs_since_s)
+            if self.now_s - had_s > TOLD_WITHIN_S:
+                self.blame(f"nobody was told of {hold}, which {node.name} has had for long")
 
 
 class Calm(PeerChecker):
