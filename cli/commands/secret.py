@@ -164,7 +164,7 @@ def _effect(name: str, path: Path, count: int, settings: Settings | None) -> lis
         keys = "1 key" if count == 1 else f"{count} keys, the first signs"
         told = [
             f"{keys}; every peer must get the same, from {path} by a safe way",
-            "cxm-heartbeatd takes it up by itself, cxmd once started anew: systemctl restart cxmd",
+            "cxmd and cxm-heartbeatd take it up by themselves, within seconds",
         ]
     if name == settings.xenapi.credentials_ref:
         told.append(_RESTART)

@@ -60,6 +60,10 @@ class Exchange:
         """Whom there is to talk to."""
         self._client.follow(roster)
 
+    def use(self, identity: Identity) -> None:
+        """Be this one from now on."""
+        self._client.use(identity)
+
     def saw(self, view: View) -> None:
         """Heartbeats tell whose ledger is not like ours: get what we lack, give what they lack."""
         self._view = view

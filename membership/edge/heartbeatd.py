@@ -16,7 +16,7 @@ from typing import Any
 from membership.edge import log, node_settings
 from membership.edge.beating import Beating
 from membership.edge.door import SOCKET, Asked, Door
-from membership.edge.key_file import read_keys
+from membership.edge.key_file import KeyFile
 from membership.edge.node_settings import NodeSettings
 from membership.edge.pinned import pin
 from membership.edge.secret_files import SecretError
@@ -44,10 +44,8 @@ class Daemon:
         state.mkdir(mode=0o750, parents=True, exist_ok=True)
         run.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._lock = StateLock(state / LOCK, NAME)
-        self._key_file = Watched(Path(settings.cluster_key))
-        self._key_file.changed()
         try:
-            self._keys = read_keys(self._key_file.path)
+            self._key_file = KeyFile(Path(settings.cluster_key))
         except SecretError as error:
             raise CannotStart(EX_CONFIG, str(error)) from None
         self._roster_file = Watched(state / ROSTER)
@@ -88,7 +86,7 @@ class Daemon:
             loop,
             self._settings,
             (self._memory_file, self._memory),
-            self._keys,
+            self._key_file.keys,
             machine(),
             door.push,
         )
@@ -97,11 +95,11 @@ class Daemon:
         """Once a second: at the files that others write, and at the clock of the supervisor."""
         loop.call_later(LOOK_EVERY_S, self._look, loop, beating, door)
         self._supervisor.tell("WATCHDOG=1")
-        if self._key_file.changed():
-            try:
-                beating.use_keys(read_keys(self._key_file.path))
-            except SecretError as error:
-                log.error("cluster-key-unusable", message=f"{error}; the keys before stay in use")
+        try:
+            if self._key_file.changed():
+                beating.use_keys(self._key_file.keys)
+        except SecretError as error:
+            log.error("cluster-key-unusable", message=f"{error}; the keys before stay in use")
         if self._roster_file.changed():
             self._read_roster(beating)
         if not beating.beats:

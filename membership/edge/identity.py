@@ -1,8 +1,8 @@
 """Who is at the other end of the peer channel: certificates that only holders of the cluster key can issue.
 
 From each key an authority follows, the same one on every node. Each daemon issues itself a certificate
-by the first key when it starts, for a key pair that never leaves it, and trusts the authorities of
-all keys: so keys can be changed one node after the other.
+by the first key when it starts or the keys change, for a key pair that never leaves it, and trusts the
+authorities of all keys: so keys can be changed one node after the other.
 """
 
 from __future__ import annotations

@@ -105,6 +105,11 @@ class Invitations:
         self._until_s: dict[bytes, float] = {}
         self._wrong = 0
 
+    def use(self, identity: Identity) -> None:
+        """Another certificate is shown from now on, which the codes given out do not name."""
+        self._fingerprint = identity.fingerprint
+        self._until_s.clear()
+
     async def invite(self) -> str:
         """A new code, good once and for `GOOD_FOR_S`."""
         code = Code(pin=_pin(self._fingerprint), secret=secrets.randbits(_SECRET_BITS))

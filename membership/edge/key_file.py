@@ -5,9 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from membership.edge.secret_files import SecretError, read_private
+from membership.edge.stored import Watched
 
 SHORTEST_KEY = 32
 """Characters."""
+
+
+class KeyFile:
+    """The keys in use: those of the file when it was last read well. Raises SecretError at first."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = Watched(path)
+        self._file.changed()
+        self.keys = read_keys(path)
+
+    def changed(self) -> bool:
+        """Whether there are other keys in it by now, which are in use from then on. Raises SecretError
+        where it cannot be used, once for each such content: the keys before stay in use."""
+        if not self._file.changed():
+            return False
+        before, self.keys = self.keys, read_keys(self._file.path)
+        return self.keys != before
 
 
 def read_keys(path: Path) -> tuple[bytes, ...]:

@@ -76,9 +76,18 @@ class PeerClient:
         self._order = {name: self._order[name] if name in same else doors[name] for name in doors}
         self._doors = doors
         for name in self._sessions.keys() - same:
-            ending = asyncio.create_task(self._sessions.pop(name).close())
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            self._leave(name)
+
+    def use(self, identity: Identity) -> None:
+        """Be this one from now on: connections that another one made are not used any more."""
+        self._identity = identity
+        for name in tuple(self._sessions):
+            self._leave(name)
+
+    def _leave(self, name: str) -> None:
+        ending = asyncio.create_task(self._sessions.pop(name).close())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     @property
     def names(self) -> tuple[str, ...]:

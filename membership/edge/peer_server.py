@@ -76,6 +76,7 @@ class PeerServer:
         self._runner: web.AppRunner | None = None
         self._servers: dict[Door, asyncio.Server] = {}
         self._strangers = _Strangers()
+        self._turn = asyncio.Lock()
 
     @property
     def doors(self) -> frozenset[Door]:
@@ -84,6 +85,19 @@ class PeerServer:
 
     async def listen(self, doors: Iterable[Door]) -> Mapping[Door, OSError]:
         """Listen there and nowhere else; the doors that cannot be bound, and why."""
+        async with self._turn:
+            return await self._listen(doors)
+
+    async def use(self, identity: Identity) -> None:
+        """Be this one from now on, at the same doors. Whoever is connected has to prove itself again;
+        a door that is not there any more is for the next `listen`."""
+        async with self._turn:
+            doors = self.doors
+            await self._shut()
+            self._identity = identity
+            await self._listen(doors)
+
+    async def _listen(self, doors: Iterable[Door]) -> Mapping[Door, OSError]:
         wanted = dict.fromkeys(doors)
         for door in self._servers.keys() - wanted:
             self._servers.pop(door).close()
@@ -130,7 +144,11 @@ class PeerServer:
         return runner
 
     async def close(self) -> None:
-        await self.listen(())
+        async with self._turn:
+            await self._shut()
+
+    async def _shut(self) -> None:
+        await self._listen(())
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

@@ -20,7 +20,7 @@ import structlog
 from membership.edge import node_yaml
 from membership.edge.bundle import packed
 from membership.edge.identity import Identity as PeerIdentity
-from membership.edge.key_file import read_keys
+from membership.edge.key_file import KeyFile
 from membership.edge.secret_files import SecretError, read_secret, secret_path
 from membership.edge.starting import (
     EX_CONFIG,
@@ -74,7 +74,7 @@ class Daemon:
         self._supervisor: Supervisor = supervisor()
         self._password = read_secret(secret_path(config, settings.xenapi.credentials_ref))
         key = settings.cluster_key_ref
-        self._keys = read_keys(secret_path(config, key)) if key is not None else ()
+        self._key_file = KeyFile(secret_path(config, key)) if key is not None else None
         state_dir = Path(settings.state_dir)
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         Path(settings.run_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ class Daemon:
             closing.push_async_callback(_closed, pool)
             closing.push_async_callback(self._source.close)
             async with asyncio.TaskGroup() as tasks:
-                peers = Alone() if self._peering.alone else self._peers()
+                peers = self._peers()
                 closing.push_async_callback(peers.close)
                 parts = self._assembly(pool, peers, tasks)
                 requests = Requests(
@@ -141,10 +141,14 @@ class Daemon:
             tasks.create_task,
         )
 
-    def _peers(self) -> PeerLink:
-        settings = self._settings
+    def _peers(self) -> PeerLink | Alone:
+        settings, file = self._settings, self._key_file
+        if self._peering.alone:
+            return Alone()
+        assert file is not None, "node.yaml has to name it where there are peers"
         return PeerLink(
-            PeerIdentity(settings.node, settings.cluster_id, self._keys),
+            PeerIdentity(settings.node, settings.cluster_id, file.keys),
+            file,
             (Path(settings.state_dir), Path(settings.run_dir)),
             self._source,
             settings.engine.kind,

@@ -18,9 +18,11 @@ from membership.edge.durable import write_whole
 from membership.edge.exchange import Exchange
 from membership.edge.identity import Identity
 from membership.edge.invitation import Invitations
+from membership.edge.key_file import KeyFile
 from membership.edge.link import HeartbeatLink
 from membership.edge.peer_server import PeerServer
 from membership.edge.sealing import Sealer
+from membership.edge.secret_files import SecretError
 from membership.ledger import Fact, Ledger, Target
 from membership.roster import Candidacy, Door, Roster, Timing
 from membership.view import View, unknown
@@ -35,6 +37,7 @@ ROSTER = "membership.json"
 RENEW_S = 1.0
 RENEW_WITHIN_S = 2.0
 WATCH_S = 0.5
+KEYS_EVERY_S = 1.0
 BIND_AGAIN_S = 2.0
 
 _log = structlog.get_logger("cxmd")
@@ -59,12 +62,14 @@ class PeerLink:
     def __init__(
         self,
         identity: Identity,
+        key_file: KeyFile,
         folders: tuple[Path, Path],
         source: SubversionSource,
         engine: str,
         bundle: Callable[[], bytes],
     ) -> None:
         self._identity = identity
+        self._key_file = key_file
         self._state_dir, run_dir = folders
         self._source = source
         self._engine = engine
@@ -94,7 +99,30 @@ class PeerLink:
             tasks.create_task(self._renew())
             tasks.create_task(self._watch())
             tasks.create_task(self._serve())
+            tasks.create_task(self._follow_keys())
             await self._broken
+
+    async def _follow_keys(self) -> None:
+        """Take part by whatever keys the file has: they are changed one node after the other."""
+        file = self._key_file
+        while True:
+            await asyncio.sleep(KEYS_EVERY_S)
+            try:
+                if not file.changed():
+                    continue
+            except SecretError as error:
+                message = f"{error}; the keys before stay in use"
+                _log.error("cluster-key-unusable", message=message)
+                continue
+            await self._use(Identity(self._identity.node, self._identity.cluster_id, file.keys))
+            _log.info("cluster-key-changed", keys=len(file.keys))
+
+    async def _use(self, identity: Identity) -> None:
+        self._identity = identity
+        self._sealer = Sealer(identity.keys)
+        self._invitations.use(identity)
+        self._exchange.use(identity)
+        await self._server.use(identity)
 
     async def close(self) -> None:
         await self._server.close()

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from membership.edge.door import Asked, Door
 from membership.edge.identity import Identity
+from membership.edge.key_file import KeyFile
 from membership.ledger import Drain, Fact, Ledger, Target
 from membership.roster import Candidacy, Member, Roster, Timing
 from membership.view import Peer, PeerState, View
@@ -63,12 +64,15 @@ class LinkedNode:
         self.state, self.run_dir = folder / f"s{number}", folder / f"r{number}"
         self.state.mkdir()
         self.run_dir.mkdir()
+        self.key_file = self.state / "cluster-key"
+        self.have_keys(key)
         access = Access(config_dir=str(self.state / "subversion"))
         store = RevisionStore(self.state)
         self.source = SubversionSource(Subversion(lambda: access), store, "file:///gone")
         self.inside = FakeInside()
         self.link = PeerLink(
             Identity(self.name, CLUSTER, (key,)),
+            KeyFile(self.key_file),
             (self.state, self.run_dir),
             self.source,
             "builtin",
@@ -81,6 +85,13 @@ class LinkedNode:
         self.view = View(me=self.name, term=3, leader="xen1", lead_until_s=0.0, engine="builtin")
         self.beats = True
         self.running: asyncio.Task[None]
+
+    def have_keys(self, *keys: bytes) -> None:
+        """Somebody writes them into the file."""
+        fresh = self.state / "cluster-key.new"
+        fresh.write_bytes(b"\n".join(keys))
+        fresh.chmod(0o600)
+        fresh.replace(self.key_file)
 
     async def _answer(self, peer: str, body: bytes) -> tuple[int, bytes]:
         self.requests.append((peer, body))

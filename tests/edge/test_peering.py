@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from reconciler.edge.alone import Alone
 from reconciler.edge.peering import ROSTER
 from schema import tree
 from tests.edge.peer_links import (
+    KEY,
     TIMING,
     LinkedNode,
     fact,
@@ -354,6 +356,60 @@ async def test_an_address_that_is_not_ours_yet_is_tried_again(tmp_path: Path) ->
         await until_open("127.0.4.22", two.port)
         await one.link.share([fact(1)])
         assert facts_of(two) == {"drain/n1"}
+
+
+# --- other keys -----------------------------------------------------------------------------------
+
+NEW = b"second-key-of-the-cluster-32-chars-or-more"
+
+
+async def reaches(one: LinkedNode, two: LinkedNode) -> bool:
+    try:
+        return (await one.link.ask(two.name, b"{}", 5.0))[0] == 409
+    except OSError:
+        return False
+
+
+async def speak_by(one: LinkedNode, two: LinkedNode) -> None:
+    """They reach each other, both ways, again or still."""
+    end_s = time.monotonic() + 10.0
+    while not (await reaches(one, two) and await reaches(two, one)):
+        assert time.monotonic() < end_s, "they do not reach each other"
+        await asyncio.sleep(0.05)
+
+
+async def test_keys_change_in_rounds_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peering, "KEYS_EVERY_S", 0.05)
+    async with linked(tmp_path, 2, {}) as (one, two):
+        sealed = one.link.seal("OpaqueRef:x")
+        await speak_by(one, two)
+        for keys in ((KEY, NEW), (NEW, KEY), (NEW,)):
+            for node in (one, two):
+                before = node.link._identity.fingerprint
+                node.have_keys(*keys)
+                await until(lambda n=node, b=before: n.link._identity.fingerprint != b)  # type: ignore[misc]
+                await speak_by(one, two)
+                assert two.link.unseal(one.link.seal("OpaqueRef:y")) == "OpaqueRef:y"
+        assert two.link.unseal(sealed) == "", "the old key is no longer known"
+        one.have_keys(KEY)
+        await until(lambda: one.link._identity.keys == (KEY,))
+        assert not await reaches(one, two)
+        assert not await reaches(two, one)
+
+
+async def test_keys_that_cannot_be_used_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peering, "KEYS_EVERY_S", 0.05)
+    async with linked(tmp_path, 2, {}) as (one, two):
+        one.have_keys(b"short")
+        await until(lambda: "cluster-key-unusable" in capsys.readouterr().out)
+        assert await reaches(one, two)
+        one.have_keys(KEY, NEW)
+        await until(lambda: one.link._identity.keys == (KEY, NEW))
+        await speak_by(one, two)
 
 
 # --- nobody else ----------------------------------------------------------------------------------
