@@ -140,7 +140,7 @@ def test_who_was_dropped_by_the_tree_is_a_member_as_long_as_it_votes() -> None:
     roster = muster(tree("anna"), "anna", PEERING, founded, TREE_NAME)
     assert roster.names == BOTH
     assert roster.members[1].addresses == (("10.0.0.2", 9850),)
-    assert roster.members[1].peer == ("10.0.0.2", 9851)
+    assert roster.members[1].doors == (("10.0.0.2", 9851),)
     gone = replace(founded, names=("anna",), addresses={"anna": ("10.0.0.1",)})
     roster = muster(tree("anna"), "anna", PEERING, gone, TREE_NAME)
     assert roster.names == ("anna",)
