@@ -82,9 +82,7 @@ class Leading:
     def __init__(self, me: str, peering: Peering, view: View) -> None:
         self.takeover = Takeover(me, peering.mark)
         self.patience = Patience()
-        self.untold = (
-            ""  # Why the last call was not made: too few voters knew of it. Until they do.
-        )
+        self.untold = ""  # Why too few voters know what the last call rested on, until they do.
         self._me = me
         self._peering = peering
         self._pushed = view
@@ -191,6 +189,8 @@ class Leading:
                 moves.effects.append(CloseSession())
             return moves
         match event:
+            case Announced():
+                self.untold = ""
             case Gathered():
                 self._known = _term_of(ground.ledger)
                 moves.hold = self._gap(ground.observed.pool.term if ground.observed else 0)
@@ -223,7 +223,7 @@ class Leading:
 
         Seen in the pool before our own term is announced: once announced, a ledger would seem to know
         all that went before. Whatever is claimed after our election by a leader of an earlier term
-        never leads to an act: its lease is over.
+        never leads to an act: its lease is over. The claim looks once more all the same.
         """
         if pool <= self._known:
             return ""

@@ -23,7 +23,9 @@ from membership.view import Standing
 from reconciler.edge.converge import Converge
 from reconciler.edge.outreach import Outreach
 from reconciler.messages import ClaimTerm, Effect, Event, RevokeSession, SessionRevoked, TermClaimed
+from tests.simulation.estate import HOSTS
 from tests.simulation.peers.peer_episodes import run
+from tests.simulation.peers.peer_site import WITNESS
 from tests.simulation.sabotage import sabotaged
 
 Patch = pytest.MonkeyPatch
@@ -99,8 +101,9 @@ def knows_one_hold(patch: Patch) -> None:
 def acts_before_it_is_told(patch: Patch) -> None:
     """A call does not wait until the peers know of it."""
 
-    async def at_once(converge: Converge) -> None:
+    async def at_once(converge: Converge) -> frozenset[str]:
         del converge
+        return frozenset((*HOSTS, WITNESS))
 
     patch.setattr(Converge, "_shared", at_once)
 
