@@ -296,8 +296,12 @@ def disk_hangs(cluster: Cluster) -> None:
     terms = _terms(cluster)
     cluster.disk.hang()
     cluster.tell("whoever writes to the disk waits")
+    # Who cannot read the disk itself learns nothing of others from it.
     until(
-        lambda: other.channels(leader.name).get("disk") == "dead", 12, "the disk is silent", other
+        lambda: other.channels(leader.name).get("disk") == "unknown",
+        12,
+        "nothing is known by the disk",
+        other,
     )
     revision = cluster.commit("vms/test1.yaml", "state: halted", "state: running")
     cluster.converged(revision)
