@@ -55,8 +55,9 @@ class Detector:
         """Track exactly these peers from now on."""
         self.tracks = {name: self.tracks.get(name, Track(now_s)) for name in names}
 
-    def news(self, beat: Beat, channel: int, now_s: float) -> bool:
-        """Take a message in; True where it is news of a living peer."""
+    def news(self, beat: Beat, channel: int, now_s: float, *, gap: bool = False) -> bool:
+        """Take a message in; True where it is news of a living peer. After a `gap`, in which we could not
+        look, it may have waited for us."""
         track = self.tracks.get(beat.sender)
         if track is None:
             return False
@@ -69,7 +70,7 @@ class Detector:
             return False
         if beat.seq <= track.seqs.get(channel, 0):
             return False
-        first = channel not in track.seqs
+        first = gap or channel not in track.seqs
         track.seqs[channel] = beat.seq
         track.highest = max(track.highest, beat.seq)
         if not self._proves_life(beat, channel, first=first):
@@ -98,12 +99,6 @@ class Detector:
         for track in self.tracks.values():
             track.heard = {ch: min(now_s, at_s + lag_s) for ch, at_s in track.heard.items()}
             track.since_s = min(now_s, track.since_s + lag_s)
-
-    def forgive_channel(self, channel: int, lag_s: float, now_s: float) -> None:
-        """We could not listen on this channel for so long: who was silent before is no more alive."""
-        for track in self.tracks.values():
-            if channel in track.heard:
-                track.heard[channel] = min(now_s, track.heard[channel] + lag_s)
 
     # --- what is believed -----------------------------------------------------------------------
 

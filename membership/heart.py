@@ -254,20 +254,19 @@ class Heart:
         rival = twin(event, roster, self._keys)
         if rival is not None:
             self._check_twin(rival)
-        worked_s = disk.worked_s
         contents = disk.take(event, roster, self._keys, self._nonce, now_s)
         if contents is not None:
-            if disk.since_s == now_s and worked_s > float("-inf"):
-                self._detector.forgive_channel(DISK, now_s - worked_s, now_s)
             for beat in contents.others.values():
-                self._seen(beat, now_s)
+                self._seen(beat, now_s, gap=disk.since_s == now_s)
             self._judge_disk(now_s)
-            if self._election.disk_counts and disk.votes and not self._mute:
+            # The first look after a while shows what may be old, the next ones who lives and leads.
+            looked = now_s - disk.since_s >= 2.0 * roster.timing.interval_s
+            if self._election.disk_counts and disk.votes and looked and not self._mute:
                 self._disk_vote(contents, event.began_s, now_s)
         self._remember()
 
-    def _seen(self, beat: Beat, now_s: float) -> None:
-        if self._detector.news(named(beat, self._roster.names), DISK, now_s):
+    def _seen(self, beat: Beat, now_s: float, *, gap: bool) -> None:
+        if self._detector.news(named(beat, self._roster.names), DISK, now_s, gap=gap):
             track = self._detector.tracks[beat.sender]
             if beat.seq == track.highest:
                 self._answer(beat, DISK, now_s)
