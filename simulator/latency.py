@@ -59,6 +59,9 @@ FUSE_S = 8.0
 SHUTDOWN_FUSE_S = 10.0
 """Between host.shutdown or host.reboot and the server's going down."""
 
+STILL_BOOTING_S = 5.0
+"""A toolstack that starts accepts calls so long before it performs any."""
+
 EMERGENCY_RETRY_S = 5.0
 """A toolstack in emergency mode asks its master so often whether it may join."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from simulator.calls import Call
     from simulator.site import Site
 
+STILL_BOOTING = ApiError("HOST_STILL_BOOTING")
 NO_ANSWER = ApiError("INTERNAL_ERROR", 'Unix.Unix_error(Unix.ECONNREFUSED, "connect", "")')
 
 
@@ -61,7 +62,7 @@ class Toolstacks:
         await self._site.clock.work(self._site.latencies.draw("host_boot"))
         if machine.boots == boots:
             machine.booted_at = self._site.clock.wall()
-            self.start(machine, booted=True)
+            await self._come_up(machine, latency.STILL_BOOTING_S, booted=True)
 
     async def _give_up(self, call: Call) -> None:
         await self._site.clock.sleep(self._site.latencies.draw_tcp_patience())
@@ -75,25 +76,41 @@ class Toolstacks:
             self._site.calls.toolstack_lost(machine)
             self._toolstack_ended(machine)
 
-    def start(self, machine: Machine, *, booted: bool = False) -> None:
-        """The toolstack is back, takes its role and compares what it finds."""
-        if not machine.powered or machine.toolstack:
-            return
-        machine.toolstack = True
-        self._take_role(machine)
-        if machine.is_master:
-            self._reign(machine, booted)
-        else:
-            machine.stashed = ApiError("HOST_STILL_BOOTING")
-            self._join(machine, booted)
+    def start(self, machine: Machine) -> None:
+        """The toolstack is back at once."""
+        if machine.powered and not machine.toolstack:
+            machine.toolstack = True
+            self._begin(machine, booted=False)
 
     async def restart(self, machine: Machine) -> None:
         """Down and, after the usual time, up again."""
         self.stop(machine)
-        boots = machine.boots
-        await self._site.clock.work(self._site.latencies.draw("restart"))
-        if machine.boots == boots:
-            self.start(machine)
+        epoch, total = machine.epoch, self._site.latencies.draw("restart")
+        booting = min(latency.STILL_BOOTING_S, total / 2)
+        await self._site.clock.work(total - booting)
+        if machine.epoch == epoch:
+            await self._come_up(machine, booting, booted=False)
+
+    async def _come_up(self, machine: Machine, booting_s: float, *, booted: bool) -> None:
+        """The port is open for a while before anything is answered."""
+        if not machine.powered or machine.toolstack:
+            return
+        epoch = machine.epoch
+        machine.toolstack, machine.stashed = True, STILL_BOOTING
+        self._site.settle()
+        await self._site.clock.work(booting_s)
+        if machine.epoch == epoch:
+            self._begin(machine, booted=booted)
+
+    def _begin(self, machine: Machine, *, booted: bool) -> None:
+        """Take the role and, in it, compare what there is."""
+        self._take_role(machine)
+        if machine.is_master:
+            machine.stashed = None
+            self._reign(machine, booted)
+        else:
+            machine.stashed = STILL_BOOTING
+            self._join(machine, booted)
 
     def roll_back(self, master: Machine) -> None:
         """The master goes down, and its database becomes what it was at the last regular copy."""
@@ -145,7 +162,7 @@ class Toolstacks:
         """A server that says it is master by now, among those that this one knows and hears."""
         for other in self._site.masters:
             known = other is not machine and other.name in machine.pool.hosts
-            if known and self._site.machines.hears(machine, other):
+            if known and other.stashed is None and self._site.machines.hears(machine, other):
                 return other
         return None
 

@@ -31,8 +31,9 @@ async def move(call: Call, vm: Row, host_ref: str, force: bool) -> None:
     target = placement.assert_can_host(pool, vm, host_ref)
     if not force:
         placement.assert_cpu_fits(vm, target.row)
-    if not target.reachable:
-        call.forward(target)
+    # Both, before anything is reserved that nobody would give back.
+    call.assert_reachable(target)
+    call.assert_reachable(source)
     reserve(call, vm, target)
     call.forward(source)
     with host_occupied(call, target.row, "vm_migrate"):

@@ -3,6 +3,7 @@ by themselves, and a master that comes back with an older database."""
 
 from typing import Any
 
+from simulator.values import ApiError, Unreachable
 from tests.simulator.conftest import Client
 
 
@@ -20,6 +21,21 @@ async def test_a_host_is_enabled_a_moment_after_it_is_live(client: Any) -> None:
     assert [event["snapshot"]["enabled"] for event in first["events"]] == [False]
     await later(client, 1.1)
     assert await client.call("host.get_enabled", xen2)
+
+
+async def test_a_toolstack_that_starts_says_so_for_a_while(client: Any) -> None:
+    world, heard = client.world, set()
+    world.restart_toolstack("xen1")
+    for _ in range(200):
+        await later(client, 0.5)
+        try:
+            await Client(world).login()
+        except ApiError as error:
+            heard.add(error.code)
+        except Unreachable:
+            heard.add("nothing")
+    assert heard == {"nothing", "HOST_STILL_BOOTING"}
+    await Client(world).login()
 
 
 async def test_storage_fails_to_plug_at_boot(client: Any) -> None:

@@ -148,3 +148,11 @@ async def test_the_master_forgets_but_the_slaves_go_on(client: Any) -> None:
     assert client.world.running_on("deaf").hosts == ("xen3",)
     assert client.world.corruption == []
     assert [e.outcome for e in client.world.log if e.method == "VM.pool_migrate"] == ["success"]
+
+
+async def test_a_source_that_is_not_heard_leaves_no_reservation(client: Any) -> None:
+    client.world.faults.start("net-cut", 60, host="xen2", **{"from": "hosts"})
+    deaf, xen3 = await client.vm("deaf"), client.host("xen3")
+    refusal = await client.refused("VM.pool_migrate", deaf, xen3, {})
+    assert refusal == ["CANNOT_CONTACT_HOST", client.host("xen2")]
+    assert (await client.record("deaf"))["scheduled_to_be_resident_on"] == "OpaqueRef:NULL"

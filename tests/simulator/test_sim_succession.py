@@ -267,6 +267,19 @@ async def test_a_vm_that_started_after_the_copy_is_adopted(client: Any) -> None:
     assert world.corruption == []
 
 
+async def test_a_start_before_every_host_has_joined_corrupts(client: Any) -> None:
+    """The new master believes it Halted and knows of no mark on its disk."""
+    world, vm = client.world, await client.vm("mute")
+    await client.call("VM.hard_shutdown", vm)
+    await client.call("pool.sync_database")
+    await client.call("VM.start_on", vm, client.host("xen3"), False, False)
+    new = await promoted(client)
+    assert (await new.record("mute"))["power_state"] == "Halted"
+    await new.call("VM.start_on", vm, new.host("xen2"), False, False)
+    assert world.running_on("mute").hosts == ("xen2", "xen3")
+    assert {case.kind for case in world.corruption} == {"double-run", "double-writer"}
+
+
 async def test_a_vm_that_the_copy_does_not_know_is_ended(client: Any) -> None:
     world = client.world
     vm = await client.call("VM.clone", await client.vm("web2"), "young")
