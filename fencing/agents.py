@@ -52,6 +52,9 @@ class Ended(Frozen, frozen=True, kw_only=True):
 DEADLINE = 124
 """Code of a run that was killed at its deadline. Agents themselves end with 0, 1 or 2."""
 
+NO_PROGRAM = 127
+"""Code of a run that could not be begun."""
+
 _SHOWN = 300
 _REASONS = 3
 """So many last lines of an agent's complaints are shown: net-snmp needs three for one."""
@@ -207,13 +210,11 @@ def plugs(ended: Ended, separator: str = ",") -> frozenset[str] | None:
 def guarded(found: Reading, use: DeviceUse, listed_plugs: frozenset[str] | None) -> Reading:
     """A reading of off, where the device lists the plug that it is of; else unknown."""
     if listed_plugs is None:
-        return Reading(
-            power=Power.UNKNOWN, message=f"{use.device} says {found.power}, but lists no plugs"
-        )
+        return Reading(power=Power.UNKNOWN, message=f"it says {found.power}, but lists no plugs")
     if use.plug in listed_plugs:
         return found
     there = listed(sorted(listed_plugs), 24)
-    message = f'{use.device} has no plug "{use.plug}", so off means nothing; it lists {there}'
+    message = f'it has no plug "{use.plug}", so off means nothing; it lists {there}'
     return Reading(power=Power.UNKNOWN, message=message)
 
 

@@ -57,7 +57,7 @@ class Agents:
             # A plug that does not exist is off too, for several of these agents.
             return agents.guarded(found, use, await self._plugs(use, until_s))
         except _Unfit as error:
-            return Reading(power=Power.UNKNOWN, message=str(error))
+            return Reading(power=Power.UNKNOWN, message="; ".join(error.args))
 
     async def look(self, use: DeviceUse, until_s: float) -> tuple[Reading, Identity | None]:
         """State and identity in one go: what is believed of a device was just said by that one."""
@@ -82,7 +82,7 @@ class Agents:
         try:
             await self._prepared(use, Action.STATUS)
         except _Unfit as error:
-            return tuple(str(error).split("\n"))
+            return error.args
         return ()
 
     async def identity(self, use: DeviceUse, until_s: float) -> Identity | None:
@@ -101,7 +101,7 @@ class Agents:
         try:
             return agents.attempt(await self._run(use, action, until_s))
         except _Unfit as error:
-            return Attempt(ok=False, message=str(error))
+            return Attempt(ok=False, message="; ".join(error.args))
 
     async def _plugs(self, use: DeviceUse, until_s: float) -> frozenset[str] | None:
         separator = use.options.get("separator", ",")
@@ -122,22 +122,22 @@ class Agents:
         credentials = self._secrets(use)
         found = agents.faults(use, known, credentials)
         if found:
-            raise _Unfit("\n".join(found))
+            raise _Unfit(*found)
         try:
             said = agents.request(use, action, known, credentials)
         except ValueError as error:
-            raise _Unfit(f"{use.device}: {error}") from None
+            raise _Unfit(str(error)) from None
         return program, said, agents.secrets(credentials)
 
     def _program(self, use: DeviceUse) -> Path:
         if use.by_hand:
-            raise _Unfit(
-                f"{use.device}: no program switches it; look, then: cxm confirm-off {use.node}"
-            )
+            raise _Unfit(f"no program switches it; look, then: cxm confirm-off {use.node}")
         try:
             return agent_program(use, self._own_programs)
         except ProgramError as error:
-            raise _Unfit(f"{use.device}: {error}") from None
+            raise _Unfit(str(error)) from None
+        except OSError as error:
+            raise _Unfit(f"{error.filename}: {error.strerror}") from None
 
     def _secrets(self, use: DeviceUse) -> Mapping[str, str]:
         if use.credentials_ref is None:
@@ -145,7 +145,7 @@ class Agents:
         try:
             return self._credentials(use.credentials_ref)
         except CredentialsError as error:
-            raise _Unfit(f"{use.device}: {error}") from None
+            raise _Unfit(str(error)) from None
 
     async def _described(self, program: Path, until_s: float) -> Metadata:
         """What the agent says of itself; asked once as long as its file stays the same."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
 
-from fencing.agents import DEADLINE, Ended
+from fencing.agents import DEADLINE, NO_PROGRAM, Ended
 
 # Nothing of the daemon's own environment: its PYTHONPATH would give the agents our package
 # `fencing` in the place of their module of that name, and its secrets to whoever looks.
@@ -97,7 +97,10 @@ class Run:
 
         An instant of CLOCK_BOOTTIME. Nothing is run that has no time left.
         """
-        child = await self._started(said, until_s)
+        try:
+            child = await self._started(said, until_s)
+        except OSError as error:
+            return Ended(code=NO_PROGRAM, err=f"this machine starts no program: {error.strerror}")
         assert child.stdout is not None
         assert child.stderr is not None
         try:

@@ -98,7 +98,7 @@ async def test_a_wrong_password_is_told_without_it(agents: Agents, bmc: Simulate
 async def test_a_secret_that_is_not_there(agents: Agents, bmc: SimulatedBmc) -> None:
     use = replace(use_of(bmc), credentials_ref="nowhere")
     attempt = await agents.power_off(use, soon())
-    assert attempt.message == "bmc/xen1: secrets.d/nowhere: there is no such file"
+    assert attempt.message == "secrets.d/nowhere: there is no such file"
     assert await agents.identity(use, soon()) is None
 
 

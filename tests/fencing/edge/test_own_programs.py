@@ -140,7 +140,7 @@ def test_an_agent_of_the_system_is_found_by_its_name(own_programs: Path) -> None
 async def test_nobody_but_a_human_switches_by_hand(agents: Agents) -> None:
     oath = DeviceUse(device="oath", node="xen1", agent="manual")
     attempt = await agents.power_off(oath, soon())
-    assert attempt.message == "oath: no program switches it; look, then: cxm confirm-off xen1"
+    assert attempt.message == "no program switches it; look, then: cxm confirm-off xen1"
     assert (await agents.read_power(oath, soon())).power is Power.UNKNOWN
     assert await agents.identity(oath, soon()) is None
     assert await agents.plugs(oath, soon()) is None

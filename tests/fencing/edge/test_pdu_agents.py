@@ -114,7 +114,7 @@ async def test_an_outlet_that_does_not_exist_is_not_off(agents: Agents, pdu: Pdu
     assert believed.message == "Success: Already OFF"
     reading = await agents.read_power(use, soon())
     assert reading.power is Power.UNKNOWN
-    assert 'pdu-a has no plug "9", so off means nothing; it lists 1, 2, 3, 4' in reading.message
+    assert 'it has no plug "9", so off means nothing; it lists 1, 2, 3, 4' in reading.message
 
 
 async def test_version_1_has_an_error_for_it(agents: Agents, pdu: Pdu) -> None:

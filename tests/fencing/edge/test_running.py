@@ -95,6 +95,15 @@ async def test_what_is_not_there_does_not_begin(tmp_path: Path) -> None:
     assert "No such file" in ended.err
 
 
+async def test_a_machine_that_starts_nothing_says_so(
+    program: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent")
+    ended = await Run(program("act", "echo done")).ended(b"", soon())
+    assert (ended.code, ended.out) == (127, "")
+    assert ended.err == "this machine starts no program: No such file or directory"
+
+
 async def test_a_program_that_dies_is_told_by_its_signal(program: Written) -> None:
     assert (await Run(program("die", "kill -SEGV $$")).ended(b"", soon())).code == 128 + 11
 
