@@ -74,7 +74,8 @@ async def _over(child: asyncio.subprocess.Process) -> None:
         with suppress(ProcessLookupError):
             child.terminate()
         try:
-            await asyncio.wait_for(child.wait(), GRACE_S)
+            # To the end of its outputs, too: pipes left open outlive the loop, and complain.
+            await asyncio.wait_for(child.communicate(), GRACE_S)
         except TimeoutError:
             with suppress(ProcessLookupError):
                 child.kill()
