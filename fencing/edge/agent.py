@@ -61,7 +61,10 @@ class Agents:
 
     async def look(self, use: DeviceUse, until_s: float) -> tuple[Reading, Identity | None]:
         """State and identity in one go: what is believed of a device was just said by that one."""
-        return await asyncio.gather(self.read_power(use, until_s), self.identity(use, until_s))
+        async with asyncio.TaskGroup() as both:
+            power = both.create_task(self.read_power(use, until_s))
+            identity = both.create_task(self.identity(use, until_s))
+        return power.result(), identity.result()
 
     async def power_off(self, use: DeviceUse, until_s: float) -> Attempt:
         """Switches the node off. No proof by itself: read the power afterwards."""
@@ -166,12 +169,11 @@ class Agents:
             raise _Unfit(str(error)) from None
         credentials = self._secrets(use)
         said = f"{credentials.get('password', '')}\n".encode()
-        answers = await asyncio.gather(
-            *(
-                Run(program, question).ended(said, until_s)
-                for question in ipmi.questions(use, credentials.get("username", ""))
-            )
-        )
+        guid, fru = ipmi.questions(use, credentials.get("username", ""))
+        async with asyncio.TaskGroup() as both:
+            first = both.create_task(Run(program, guid).ended(said, until_s))
+            second = both.create_task(Run(program, fru).ended(said, until_s))
+        answers = first.result(), second.result()
         return ipmi.identity(*(answer.out if answer.code == 0 else "" for answer in answers))
 
 

@@ -98,8 +98,13 @@ class Run:
 
         An instant of CLOCK_BOOTTIME. Nothing is run that has no time left.
         """
+        starting = asyncio.create_task(self._started(said, until_s))
         try:
-            child = await self._started(said, until_s)
+            child = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # asyncio loses a child whose start is cancelled; it would go on, with nobody to end it.
+            await _over(await starting)
+            raise
         except OSError as error:
             return Ended(code=NO_PROGRAM, err=f"this machine starts no program: {error.strerror}")
         assert child.stdout is not None

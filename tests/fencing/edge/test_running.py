@@ -157,6 +157,20 @@ async def test_a_run_that_nobody_waits_for_ends(program: Written, mark: str) -> 
     assert family(mark) == []
 
 
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 5, 8, 20])
+async def test_a_run_that_is_given_up_while_it_starts_ends(
+    program: Written, mark: str, after: int
+) -> None:
+    path = program("hang", f"sleep 600.{mark}")
+    running = asyncio.create_task(Run(path).ended(b"", soon(60.0)))
+    for _ in range(after):
+        await asyncio.sleep(0.001)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert alive([f"600.{mark}", str(path)]) == []
+
+
 DAEMON = """\
 import asyncio, sys
 from pathlib import Path
