@@ -23,6 +23,7 @@ from membership.clock import Now
 from membership.ledger import Drain, Fact, Ledger
 from membership.view import single
 from reconciler.actions import Plan
+from reconciler.deaths import calm
 from reconciler.diff import diff
 from reconciler.journal import JournalState
 from reconciler.messages import Head, PoolObserved, TreeLoaded
@@ -56,7 +57,7 @@ def cpu_s(work: Callable[[], object]) -> float:
 
 def planned(desired: Desired, observed: Observed, ledger: Ledger) -> Plan:
     journal = JournalState()
-    drift = diff(desired, observed, ledger, journal, NOW)
+    drift = diff(desired, observed, ledger, journal, calm(observed, ledger), NOW)
     return plan(drift, desired, observed, single("bench", 1), ledger, journal, None, NOW)
 
 

@@ -123,7 +123,7 @@ def _settled(sight: Sight) -> Verdict | None:
         return Verdict(Belief.WELL)
     if sight.peer is PeerState.LEFT:
         return Verdict(Belief.AWAY, "Left", "its daemon was stopped by somebody, and said goodbye")
-    answers = sight.probes.failing_s is None and sight.probes.answered_s is not None
+    answers = sight.probes.answered_s is not None and sight.probes.failing_s is None
     if sight.peer is None and (answers or sight.probes.failing_s is None):
         return Verdict(Belief.WELL)
     if answers:

@@ -8,7 +8,7 @@ while the host that had the VM cannot be asked.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fencing.evidence import Proof
 from membership.ledger import Ledger
@@ -46,10 +46,15 @@ class Doubt:
 
 def known(ledger: Ledger, vm: str) -> tuple[Place, ...] | None:
     """The places of which the ledger tells; None where it tells nothing that is to be trusted."""
+    told = _told(ledger, vm)
+    return None if told is None else told.places
+
+
+def _told(ledger: Ledger, vm: str) -> MayRun | None:
     fact = ledger.facts.get(key(vm))
     if fact is None or not isinstance(fact.value, MayRun):
         return None
-    return fact.value.places if (fact.term, fact.seq) > _unread(ledger) else None
+    return fact.value if (fact.term, fact.seq) > _unread(ledger) else None
 
 
 def key(vm: str) -> str:
@@ -81,11 +86,13 @@ def followed(
     """
     there = shown.hosts | frozenset(targets)
     before = places(ledger, shown.vm, pool, stamp)
+    shown = _latched(ledger, shown)
     kept = [place for place in before if place.host in there or not _absent(place, shown, pool)]
     had = {place.host for place in kept}
     new = [_place(host, pool, stamp) for host in there - had]
     after = tuple(sorted((*kept, *new), key=lambda place: place.host))
-    return None if after == known(ledger, shown.vm) else MayRun(vm=shown.vm, places=after)
+    said = MayRun(vm=shown.vm, places=after, reset=shown.reset)
+    return None if said == _told(ledger, shown.vm) else said
 
 
 def doubts(
@@ -120,10 +127,18 @@ _NOW: Stamp = (2**63 - 1, 0)
 def _possible(ledger: Ledger, shown: Shown, pool: Pool) -> tuple[Place, ...]:
     """The places of the ledger that no report has ended, and those that the observation shows."""
     told = places(ledger, shown.vm, pool, _NOW)
+    shown = _latched(ledger, shown)
     left = [place for place in told if not _absent(place, shown, pool)]
     had = {place.host for place in left}
     unsaid = [_place(host, pool, _NOW) for host in shown.hosts - had]
     return tuple(sorted((*left, *unsaid), key=lambda place: place.host))
+
+
+def _latched(ledger: Ledger, shown: Shown) -> Shown:
+    """A reset that was seen once is one until the VM is seen up: whoever watches may have changed."""
+    told = _told(ledger, shown.vm)
+    reset = shown.reset or (told is not None and told.reset)
+    return replace(shown, reset=reset and not shown.hosts)
 
 
 def _absent(place: Place, shown: Shown, pool: Pool) -> bool:

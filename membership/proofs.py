@@ -30,10 +30,15 @@ class Place(Frozen, frozen=True, kw_only=True):
 
 
 class MayRun(Value, tag="may-run", frozen=True, kw_only=True):
-    """Every place on which a domain of `vm` (uuid) can exist. Key `may-run/VM`."""
+    """Every place on which a domain of `vm` (uuid) can exist. Key `may-run/VM`.
+
+    `reset`: somebody wrote into its record that it is Halted, and it has not been seen up since: no
+    host's report of that is one.
+    """
 
     vm: str
     places: tuple[Place, ...]
+    reset: bool = False
 
 
 class Unread(Value, tag="unread", frozen=True, kw_only=True):
@@ -88,15 +93,17 @@ class Lost(Value, tag="lost", frozen=True, kw_only=True):
 
 
 class Drill(Value, tag="drill", frozen=True, kw_only=True):
-    """The last trial of `device` for `node`. Key `drill/DEVICE/NODE`.
+    """What trials of `device` for `node` have shown. Key `drill/DEVICE/NODE`.
 
-    `live`: the node fell silent by it, and no other did; that binds a device which has no identity of
-    its own, to this `host`. `result` is passed, failed or unknown.
+    `live`: the node fell silent by it once, and no other did; that binds a device which has no identity
+    of its own to this `host`, and no later reading takes it back. `passed_epoch_s` is when it last read
+    as on while the node was well, 0.0 for never; `message` is what the last trial showed.
     """
 
     device: str
     node: str
     host: str
-    live: bool
-    result: str
+    live: bool = False
+    passed_epoch_s: float = 0.0
+    passed: bool = False
     message: str = ""

@@ -188,12 +188,15 @@ class Verb(StrEnum):
     CHANGE = "change"
     CORDON = "cordon"
     UNCORDON = "uncordon"
+    RESET = "reset"
+    WRITE_OFF = "write-off"
 
 
 class Cause(StrEnum):
     INTENT = "intent"
     DRIFT = "drift"
     DRAIN = "drain"
+    RECOVERY = "recovery"
 
 
 class Disruption(StrEnum):

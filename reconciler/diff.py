@@ -9,10 +9,12 @@ from membership.ledger import Ledger
 from reconciler.actions import Blocked, Cause, Told, Verb
 from reconciler.adoption import Adoption, Unmatched, adopt, service_vms
 from reconciler.aspects import desired_power
+from reconciler.deaths import Deaths
 from reconciler.drift import Change, Drift, NodeChange
 from reconciler.journal import JournalState
 from reconciler.observed import Observed, ObservedNode
 from reconciler.placement import has_domain
+from reconciler.recovery_rows import recovery_rows
 from reconciler.vm_rows import ATTEMPTS, Setting, VmCase
 from schema.model import Desired, Node, VmState
 
@@ -24,6 +26,7 @@ def diff(
     observed: Observed,
     ledger: Ledger,
     journal: JournalState,
+    deaths: Deaths,
     now: Now,
 ) -> Drift:
     """Every difference between the tree and the pool, each with its cause.
@@ -32,13 +35,15 @@ def diff(
     """
     adoption = adopt(desired, observed)
     draining = _draining(desired, ledger)
-    rows = list(_rows(desired, observed, adoption, draining, journal, now))
+    rows = list(_rows(desired, observed, adoption, draining, journal, deaths, now))
+    rows += recovery_rows(deaths, adoption, observed)
     return Drift(
         adoption=adoption,
+        deaths=deaths,
         changes=tuple(row for row in rows if not isinstance(row, Blocked | Told)),
         blocked=tuple(row for row in rows if isinstance(row, Blocked)),
         told=tuple(row for row in rows if isinstance(row, Told)),
-        closed=_closed(desired, draining),
+        closed=_closed(desired, draining, deaths),
         draining=draining,
     )
 
@@ -49,11 +54,14 @@ def _rows(
     adoption: Adoption,
     draining: frozenset[str],
     journal: JournalState,
+    deaths: Deaths,
     now: Now,
 ) -> Iterator[Row]:
     for node, host in adoption.nodes:
-        yield from _node(node, host, node.name in draining, host.uuid in journal.own_cordons)
-    setting = Setting(adoption, draining, journal, desired.cluster.recovery.max_restarts, now)
+        if deaths.certified(host.uuid) is None:
+            yield from _node(node, host, node.name in draining, host.uuid in journal.own_cordons)
+    budget = desired.cluster.recovery.max_restarts
+    setting = Setting(adoption, draining, journal, deaths.lost, budget, now)
     remembered = journal.sightings.get
     for vm, real in adoption.vms:
         yield from VmCase(vm, real, remembered(real.uuid), setting).rows()
@@ -80,12 +88,15 @@ def _draining(desired: Desired, ledger: Ledger) -> frozenset[str]:
     )
 
 
-def _closed(desired: Desired, draining: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (node.name, "Draining" if node.name in draining else "Cordoned")
+def _closed(
+    desired: Desired, draining: frozenset[str], deaths: Deaths
+) -> tuple[tuple[str, str], ...]:
+    meant = {
+        node.name: "Draining" if node.name in draining else "Cordoned"
         for node in desired.nodes.values()
         if node.name in draining or _cordoned(node)
-    )
+    }
+    return tuple((dict(deaths.closed()) | meant).items())
 
 
 def _cordoned(node: Node) -> bool:

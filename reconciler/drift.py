@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reconciler.actions import Blocked, Cause, Disruption, Told, Verb
 from reconciler.adoption import Adoption
+from reconciler.deaths import Deaths
 from reconciler.observed import ObservedNode, ObservedVM
 from reconciler.records import Aspect
 from schema.model import VM, Node
@@ -70,6 +71,7 @@ class Drift:
     """Everything that differs. `closed`: node name -> why nothing may be put there."""
 
     adoption: Adoption
+    deaths: Deaths
     changes: tuple[Change, ...] = ()
     blocked: tuple[Blocked, ...] = ()
     told: tuple[Told, ...] = ()

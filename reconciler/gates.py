@@ -17,6 +17,7 @@ SCOPE_OF: Mapping[Cause, str] = {
     Cause.INTENT: "intent",
     Cause.DRIFT: "drift",
     Cause.DRAIN: "intent",
+    Cause.RECOVERY: "recovery",
 }
 
 
@@ -83,6 +84,8 @@ class Gates:
     def _cluster_mode(self, change: Change) -> Blocked | None:
         if self._mode in (Mode.GATED, Mode.AUTO):
             return None
+        if self._mode is Mode.RECOVER and change.cause is Cause.RECOVERY:
+            return None
         return blocked(
             change,
             "ClusterMode",
@@ -107,6 +110,8 @@ class Gates:
 
 def _managed(change: Change) -> Blocked | None:
     if not isinstance(change, VmChange) or change.vm.manage is Manage.ENFORCE:
+        return None
+    if change.cause is Cause.RECOVERY and change.vm.manage is Manage.RECOVER:
         return None
     return blocked(
         change,

@@ -5,7 +5,6 @@ With engine `single` there is nobody else, and nothing here has anything to do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -22,8 +21,6 @@ from reconciler.messages import (
     Effect,
     Gathered,
     Muster,
-    Probe,
-    Probed,
     Refresh,
     SessionEnded,
     SessionOpened,
@@ -33,17 +30,13 @@ from reconciler.messages import (
 from reconciler.mustering import Peering, change, found, muster, staged
 from reconciler.observed import Observed
 from reconciler.patience import Patience
+from reconciler.probing import Probing, asked
 from reconciler.records import AnyEntry, LeaderChanged, TookOver
 from reconciler.sharing import LEDGER, lacking, level, silent
-from reconciler.takeover import Stage, Takeover, TakeoverEvent
+from reconciler.takeover import READ, Stage, Takeover, TakeoverEvent
 from schema.model import Desired, Mode
 
-PROBE_EVERY_S = 3.0
-PROBE_WITHIN_S = 2.0
 REFRESH_EVERY_S = 1.0
-PROBED_FOR_S = 10.0
-"""So long an answer of a silent peer's server is evidence that the server is well."""
-
 GATHER_FOR_S = 15.0
 """So long the ledger of a voter that is alive is asked for, before its silence is taken for an answer."""
 
@@ -83,13 +76,12 @@ class Leading:
         self.takeover = Takeover(me, peering.mark)
         self.patience = Patience()
         self.untold = ""  # Why too few voters know what the last call rested on, until they do.
+        self.probing = Probing()
         self._me = me
         self._peering = peering
         self._pushed = view
         self._roster: Roster | None = None
         self._leaderless_s: float | None = None
-        self._probes: dict[str, Probed] = {}
-        self._probed_s: dict[str, float] = {}
         self._session = False
         self._acts_s: float | None = None
         self._refreshed_s = float("-inf")
@@ -109,14 +101,8 @@ class Leading:
         return replace(self._pushed, peers=peers)
 
     def _answers(self, name: str, now: Now) -> bool:
-        peer, probed = self._pushed.peers[name], self._probes.get(name)
-        silent = peer.state in (PeerState.SUSPECT, PeerState.DEAD)
-        return (
-            silent
-            and probed is not None
-            and probed.answers is True
-            and now.mono_s - probed.at_s <= PROBED_FOR_S
-        )
+        silent = self._pushed.peers[name].state in (PeerState.SUSPECT, PeerState.DEAD)
+        return silent and self.probing.answers(name, now)
 
     def may_act(self, now: Now) -> bool:
         """Inside the lease, after the wait, with the term claimed and the predecessor's session over."""
@@ -133,6 +119,14 @@ class Leading:
             return True
         return self._pushed.may_act(now.mono_s) and self._hands_off
 
+    def fences(self, now: Now) -> bool:
+        """Whether this node may have others powered off: with the ledgers read, whether or not the pool
+        can be asked. What it begins is ended with its lease, and costs nothing but availability."""
+        if self.may_act(now):
+            return True
+        read = self.takeover.stage in READ and self.takeover.term == self._pushed.term
+        return read and self._pushed.may_act(now.mono_s)
+
     def leaderless_s(self, now: Now) -> float | None:
         """For how long nobody has led; None where somebody does."""
         return None if self._leaderless_s is None else now.mono_s - self._leaderless_s
@@ -140,7 +134,12 @@ class Leading:
     @property
     def deadline_s(self) -> float | None:
         """When time alone brings leading forward."""
-        moments = [self.takeover.deadline_s, self._acts_s, self.patience.deadline_s]
+        moments = [
+            self.takeover.deadline_s,
+            self._acts_s,
+            self.patience.deadline_s,
+            self.probing.deadline_s,
+        ]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def floor(self, ledger: Ledger, observed: Observed | None) -> int:
@@ -161,9 +160,6 @@ class Leading:
         same = view.same(self._pushed)
         self._pushed = view
         return same
-
-    def probed(self, event: Probed) -> None:
-        self._probes[event.name] = event
 
     @property
     def hindrance(self) -> str:
@@ -318,11 +314,10 @@ class Leading:
             moves.effects.append(Muster(roster=roster))
 
     def _probe(self, ground: Ground, now: Now, moves: Moves) -> None:
-        """Ask the servers of silent peers whether they are well."""
-        for name, address in _silent(self._pushed, ground).items():
-            if now.mono_s - self._probed_s.get(name, float("-inf")) >= PROBE_EVERY_S:
-                self._probed_s[name] = now.mono_s
-                moves.effects.append(Probe(name=name, address=address, within_s=PROBE_WITHIN_S))
+        """Ask the servers of which no daemon tells that they are well."""
+        if ground.desired is not None and ground.observed is not None:
+            addresses = asked(ground.desired, ground.observed, self._pushed)
+            moves.effects += self.probing.due(addresses, now)
 
     def notes(self, ground: Ground) -> dict[str, str]:
         """What the heartbeats tell others of this node."""
@@ -340,18 +335,3 @@ def _term_of(ledger: Ledger) -> int:
 
 def _seen_since(moment_s: float, observed: Observed | None) -> bool:
     return observed is not None and observed.as_of_s > moment_s
-
-
-def _silent(view: View, ground: Ground) -> Mapping[str, str]:
-    """Addresses of the servers whose peers are silent, by name."""
-    if ground.desired is None or ground.observed is None:
-        return {}
-    found: dict[str, str] = {}
-    for name, peer in view.peers.items():
-        node = ground.desired.nodes.get(name)
-        if name == view.me or node is None or node.host is None:
-            continue
-        host = ground.observed.nodes.get(node.host.uuid)
-        if peer.state in (PeerState.SUSPECT, PeerState.DEAD) and host is not None and host.address:
-            found[name] = host.address
-    return found

@@ -16,6 +16,7 @@ from membership.view import View
 from reconciler.actions import Answer, Call
 from reconciler.observed import Observed
 from reconciler.paging import Page
+from reconciler.power import LookAtPower, PowerLooked, PowerOff, PowerSwitched
 from reconciler.records import Record
 from schema.errors import ConfigError
 from schema.model import Desired, Frozen
@@ -194,6 +195,8 @@ Event = (
     | SessionOpened
     | SessionEnded
     | Probed
+    | PowerLooked
+    | PowerSwitched
     | Staged
     | PageTold
     | PoolObserved
@@ -470,4 +473,6 @@ Effect = (
     | Muster
     | Tell
     | HandOver
+    | LookAtPower
+    | PowerOff
 )

@@ -84,7 +84,7 @@ class _Planner:
         self._ledger = ledger
         self._journal = journal
         gates = Gates(desired, observed, ledger, now)
-        self._refusals = Refusals(desired, observed, drift.adoption, gates, journal, now)
+        self._refusals = Refusals(desired, observed, drift, gates, journal, now)
         closed = dict.fromkeys(gates.frozen_nodes(), "Frozen") | dict(drift.closed)
         self._board = Board(observed, drift.adoption, closed, journal)
         self._taken = set(journal.busy)
@@ -115,7 +115,7 @@ class _Planner:
         verdict = (
             self._refusals.refuse(change)
             or self._refusals.delay(change, self._taken)
-            or next_step(change, self._board, owed, self._network)
+            or self._step(change, owed)
         )
         if isinstance(change, VmChange):
             self._reserve(change, verdict, owed)
@@ -127,6 +127,13 @@ class _Planner:
             case Step():
                 self._taken.add(change.subject)
                 self._rows.append(_Row(change, verdict, None))
+
+    def _step(self, change: Change, owed: OwnStop | None) -> Blocked | Step:
+        """The next call; never one that could make a VM run twice."""
+        step = next_step(change, self._board, owed, self._network)
+        if isinstance(step, Blocked) or isinstance(change, NodeChange):
+            return step
+        return self._refusals.unproven(change, step.call) or step
 
     def _reserve(
         self, change: VmChange, verdict: Blocked | Waits | Step, owed: OwnStop | None
@@ -240,6 +247,8 @@ def _in_effect(change: Change) -> Change:
 # --- order -----------------------------------------------------------------------------------------
 
 _ORDER: Mapping[Verb, int] = {
+    Verb.RESET: 0,
+    Verb.WRITE_OFF: 1,
     Verb.UNCORDON: 0,
     Verb.CORDON: 1,
     Verb.STOP: 2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from fencing.devices import DeviceUse
 from membership.ledger import Fact, Target
 from membership.roster import Roster
 from reconciler.actions import Answer, Call
@@ -20,6 +21,7 @@ from reconciler.messages import (
     TreeLoaded,
 )
 from reconciler.paging import Page
+from reconciler.power import DeviceFound
 from reconciler.records import Record
 
 
@@ -131,6 +133,18 @@ class Telling(Protocol):
 
     async def tell(self, page: Page) -> Sequence[str]:
         """One line for each way: what came of it."""
+        ...
+
+
+class Devices(Protocol):
+    """Fence devices, through their agents. Never raises for what a device can do to it."""
+
+    async def look(self, use: DeviceUse, within_s: float) -> DeviceFound:
+        """What it is bound to and how it stands; changes nothing."""
+        ...
+
+    async def off(self, use: DeviceUse, within_s: float) -> str:
+        """Switch off, and what it answered: proves nothing. Cancelling it ends whatever it began."""
         ...
 
 

@@ -12,17 +12,31 @@ from random import Random
 
 from msgspec.structs import replace
 
+from fencing import may_run
 from membership.clock import Now
 from membership.ledger import Approval, Fact, FactValue, Hold, Ledger
 from membership.roster import Candidacy
 from membership.view import View
-from reconciler.actions import NOT_SHARED, Action, Answer, Plan, PoolMigrate, Retry, Waits
+from reconciler.accusing import Hearing, accused
+from reconciler.actions import (
+    NOT_SHARED,
+    Action,
+    Answer,
+    Plan,
+    PoolMigrate,
+    ResumeOn,
+    Retry,
+    StartOn,
+    Waits,
+)
 from reconciler.adoption import adopt
 from reconciler.asking import decide
+from reconciler.deaths import Deaths
 from reconciler.diff import diff
 from reconciler.drift import Drift
 from reconciler.facts import Facts
 from reconciler.foretelling import outlived, still_told, taken_in, told
+from reconciler.guarding import Guarding
 from reconciler.inflight import found_open, settle, timeout_s
 from reconciler.journal import InFlight, JournalState
 from reconciler.leading import Ground, Leading, Moves
@@ -64,6 +78,7 @@ from reconciler.observed import STALE_AFTER_S, Observed
 from reconciler.pager import Pager
 from reconciler.paging import Page, Situation
 from reconciler.plan import plan
+from reconciler.power import PowerLooked, PowerSwitched
 from reconciler.records import (
     Answered,
     AnyEntry,
@@ -128,6 +143,8 @@ class Reconciler:
         self._view = view
         self._leading = Leading(me, peering, view)
         self._pager = Pager(me)
+        self._guarding = Guarding()
+        self._deaths: Deaths | None = None
         self._random = random
         kept = trusted(kept, ledger.target)
         self._revisions = Revisions(cluster_id, kept)
@@ -188,7 +205,10 @@ class Reconciler:
             case SessionEnded():
                 self._leading.session_ended(event)
             case Probed():
-                self._leading.probed(event)
+                self._leading.probing.probed(event)
+                self._wake(now)
+            case PowerLooked() | PowerSwitched():
+                self._powered(event, now)
             case Staged():
                 self._staged(event, now)
             case PageTold(page=page):
@@ -226,6 +246,7 @@ class Reconciler:
             None if self._looking else self._look_s,
             self._leading.deadline_s,
             self._pager.deadline_s,
+            self._guarding.deadline_s,
             None if self._staging else self._stage_s,
         ]
         return min((moment for moment in moments if moment is not None), default=None)
@@ -248,6 +269,41 @@ class Reconciler:
     def may_act(self, now: Now) -> bool:
         """Whether a call may be begun at this very moment: it may have waited for others to know."""
         return self._leading.may_act(now) and not self._ledger.holds
+
+    def fences(self, now: Now) -> bool:
+        """Whether another node may be powered off at this very moment."""
+        return self._leading.fences(now) and not self._ledger.holds
+
+    # --- fencing --------------------------------------------------------------------------------
+
+    def _hearing(self, desired: Desired, observed: Observed, now: Now) -> Hearing:
+        return Hearing(
+            me=self._me,
+            desired=desired,
+            observed=observed,
+            view=self._view,
+            ledger=self._ledger,
+            journal=self._journal,
+            probing=self._leading.probing,
+            leads=self._leading.fences(now) and self._ground().follows,
+            now=now,
+        )
+
+    def _guard(self, desired: Desired, observed: Observed, now: Now) -> Deaths:
+        """Judge every node, on every node; go on with it where this one leads."""
+        at = self._hearing(desired, observed, now)
+        self._deaths = accused(at)
+        self._carry(self._guarding.step(at, self._deaths), now)
+        return self._deaths
+
+    def _powered(self, event: PowerLooked | PowerSwitched, now: Now) -> None:
+        """Fence devices have answered."""
+        if isinstance(event, PowerSwitched):
+            self._guarding.switched(event)
+        elif self._observed is not None and (desired := self._desired()) is not None:
+            at = self._hearing(desired, self._observed, now)
+            self._carry(self._guarding.looked(event, at, accused(at)), now)
+        self._wake(now)
 
     # --- leading --------------------------------------------------------------------------------
 
@@ -474,15 +530,20 @@ class Reconciler:
         self._stepped_s = now.mono_s
         self._due_s = None
         observed, desired = self._observed, self._desired()
-        if observed is None or observed.age_s(now.mono_s) > STALE_AFTER_S:
+        if observed is None:
+            return
+        # Where the pool's master is what died, nobody sees the pool, and it is fenced all the same.
+        deaths = self._guard(desired, observed, now) if desired is not None else None
+        if observed.age_s(now.mono_s) > STALE_AFTER_S:
+            self._due_s = now.mono_s + STEP_INTERVAL_S
             return
         if desired is not None and self._fresh:
             self._learn(desired, observed, now)
             self._fresh = False
         self._proposed = self._propose(observed, now)
-        if desired is None:
+        if desired is None or deaths is None:
             return
-        self._drift = diff(desired, observed, self._ledger, self._journal, now)
+        self._drift = diff(desired, observed, self._ledger, self._journal, deaths, now)
         self._plan = self._planned(self._drift, desired, observed, now)
         if self._leading.untold:
             waits = Waits(on="sharing", message=self._leading.untold)
@@ -517,7 +578,8 @@ class Reconciler:
         gated = self._revisions.state is HeadState.GATED
         if not gated or candidate is None or candidate.desired is None:
             return None
-        drift = diff(candidate.desired, observed, self._ledger, self._journal, now)
+        deaths = accused(self._hearing(candidate.desired, observed, now))
+        drift = diff(candidate.desired, observed, self._ledger, self._journal, deaths, now)
         return self._planned(drift, candidate.desired, observed, now)
 
     def _emit(self, desired: Desired, now: Now) -> None:
@@ -528,6 +590,8 @@ class Reconciler:
             if call.subject in self._journal.busy:
                 continue
             self._write(now, Intended(txn=txn, action=action, subject=call.subject))
+            if isinstance(call, StartOn | ResumeOn | PoolMigrate):
+                self._may_run(call, now)
             if not self._view.alone:
                 begun = told(self._me, self._journal.in_flight[txn])
                 self._share(now, *begun, term=self._view.term)
@@ -541,6 +605,14 @@ class Reconciler:
                     least=least(self._view),
                 )
             )
+
+    def _may_run(self, call: StartOn | ResumeOn | PoolMigrate, now: Now) -> None:
+        """Before a call that can make a domain, the ledger says where."""
+        assert self._drift is not None
+        stamp = (self._view.term, self._ledger.next_seq)
+        grown = self._drift.deaths.grown(self._ledger, call.vm, call.node, stamp)
+        if grown is not None:
+            self._share(now, may_run.key(call.vm), grown, term=self._view.term)
 
     def _migration_s(self, desired: Desired, action: Action) -> float | None:
         if not isinstance(action.call, PoolMigrate):

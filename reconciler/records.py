@@ -224,6 +224,23 @@ class Succeeded(Entry, tag="succeeded", frozen=True, kw_only=True):
     term: int
 
 
+class Fenced(Entry, tag="fenced", frozen=True, kw_only=True):
+    """A step of fencing `node`: `stage` is begun (it is about to be switched off), failed (nothing
+    proved its death), proven, or void (a certificate is not to be trusted after all)."""
+
+    node: str
+    stage: str
+    message: str
+
+
+class Recovered(Entry, tag="recovered", frozen=True, kw_only=True):
+    """A VM (uuid) that died with a node runs again."""
+
+    vm: str
+    node: str
+    died_with: str
+
+
 class Paged(Entry, tag="paged", frozen=True, kw_only=True):
     """People were told by this node that an alarm began."""
 
@@ -263,6 +280,8 @@ AnyEntry = (
     | LeaderChanged
     | TookOver
     | Succeeded
+    | Fenced
+    | Recovered
     | Paged
     | PageEnded
 )

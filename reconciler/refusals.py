@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
+from fencing.may_run import Doubt
 from membership.clock import Now
-from reconciler.actions import Blocked, Cause, Verb, Waits
-from reconciler.adoption import Adoption
+from reconciler.actions import (
+    Blocked,
+    Call,
+    Cause,
+    PoolMigrate,
+    ResetPower,
+    ResumeOn,
+    StartOn,
+    Verb,
+    Waits,
+)
 from reconciler.aspects import desired_power
-from reconciler.drift import Change, NodeChange, VmChange
+from reconciler.drift import Change, Drift, NodeChange, VmChange
 from reconciler.gates import Gates, blocked, restart_refused
 from reconciler.journal import InFlight, JournalState
 from reconciler.observed import Observed, Operation, PowerState
@@ -23,14 +33,15 @@ class Refusals:
         self,
         desired: Desired,
         observed: Observed,
-        adoption: Adoption,
+        drift: Drift,
         gates: Gates,
         journal: JournalState,
         now: Now,
     ) -> None:
         self._desired = desired
         self._observed = observed
-        self._adoption = adoption
+        self._adoption = drift.adoption
+        self._deaths = drift.deaths
         self._gates = gates
         self._journal = journal
         self._now = now
@@ -95,17 +106,48 @@ class Refusals:
         )
 
     def _unknown(self, change: Change) -> Blocked | None:
+        if change.cause is Cause.RECOVERY:
+            return None
         if isinstance(change, NodeChange):
-            return None if change.host.live else _silent(change, change.node.name)
+            hears = change.host.uuid in self._deaths.pool.reporting
+            return None if hears else _silent(change, change.node.name)
         if change.verb is Verb.RESTART and change.real.power is PowerState.UNKNOWN:
             message = f"{change.message}; the VM's power state is not known"
             return blocked(change, "PowerUnknown", message, "wait until the pool tells it")
         if change.real.node is None:
             return None
-        host = self._observed.nodes.get(change.real.node)
-        if host is not None and host.live:
+        if change.real.node in self._deaths.pool.reporting:
             return None
         return _silent(change, self._adoption.node_name(change.real.node))
+
+    def unproven(self, change: VmChange, call: Call) -> Blocked | None:
+        """Why this call could make the VM run twice, or None."""
+        match call:
+            case StartOn(node=node) | ResumeOn(node=node):
+                doubts = self._deaths.doubts(change.vm, change.real, node)
+            case PoolMigrate(node=node):
+                doubts = self._deaths.doubts(change.vm, change.real, node, change.real.node or "")
+            case ResetPower():
+                doubts = self._deaths.doubts(change.vm, change.real, "")
+            case _:
+                return None
+        return self._doubted(change, doubts[0]) if doubts else None
+
+    def _doubted(self, change: VmChange, doubt: Doubt) -> Blocked:
+        node = self._adoption.node_name(doubt.host)
+        if doubt.refused is not None:
+            kind = doubt.refused.certificate.kind
+            message = (
+                f"{change.message}; {node} is dead by {kind}, which its recovery.proof excludes"
+            )
+            remedy = f"cxm fence {node}, or allow {kind} in recovery.proof"
+        elif change.subject in self._observed.resets:
+            message = f"{change.message}; somebody reset its record, so it may still run on {node}"
+            remedy = f"look at {node}, then start it yourself"
+        else:
+            message = f"{change.message}; it may still run on {node}, of which nothing is proven"
+            remedy = f"cxm why node/{node}"
+        return blocked(change, "Unproven", message, remedy)
 
     def delay(self, change: Change, taken: Set[str]) -> Waits | None:
         """What only time, or the end of something under way, will allow. `taken`: subjects of rows
@@ -119,6 +161,7 @@ class Refusals:
             return Waits(on="in-flight", message="after the other change of the same object")
         return (
             self._backing_off(change)
+            or self._locked(change)
             or _not_running_yet(change)
             or self._grace(change)
             or self._window(change)
@@ -130,6 +173,17 @@ class Refusals:
             return None
         message = f"{backoff.message or backoff.reason}, try {backoff.failures + 1} follows"
         return Waits(on="back-off", message=message, until_s=backoff.until_s)
+
+    def _locked(self, change: Change) -> Waits | None:
+        """The mark of a dead node on a disk goes when the pool writes the node off."""
+        if isinstance(change, NodeChange) or change.verb is not Verb.START:
+            return None
+        for disk in change.real.disks:
+            for host in disk.locked_by:
+                if self._deaths.certified(host) is not None:
+                    node = self._adoption.node_name(host)
+                    return Waits(on=f"node/{node}", message=f"its disks bear the mark of {node}")
+        return None
 
     def _grace(self, change: Change) -> Waits | None:
         if isinstance(change, NodeChange) or change.since_s is None or change.crashed:
@@ -154,7 +208,7 @@ class Refusals:
 
 
 def _silent(change: Change, node: str) -> Blocked:
-    message = f"{change.message}; the pool does not hear {node}, so its state is not known"
+    message = f"{change.message}; nobody hears {node}, so its state is not known"
     return blocked(change, "NodeUnknown", message, f"find out what became of {node}")
 
 

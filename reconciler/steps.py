@@ -15,10 +15,12 @@ from reconciler.actions import (
     Blocked,
     Call,
     CleanShutdown,
+    DeclareDead,
     DisableNode,
     EjectMedia,
     EnableNode,
     PoolMigrate,
+    ResetPower,
     ResumeOn,
     SetMemory,
     SetNameLabel,
@@ -56,12 +58,20 @@ def next_step(
 ) -> Step | Blocked:
     """The call that brings this row forward, or why there is none. `network`: of migrations."""
     if isinstance(change, NodeChange):
-        uuid = change.host.uuid
-        closing = change.verb is Verb.CORDON
-        call = DisableNode(node=uuid) if closing else EnableNode(node=uuid)
-        return Step(call, change.node.name)
+        return Step(_node_call(change), change.node.name)
     step = _step(change, board, owed, network)
     return _unless_blocked(change, step)
+
+
+def _node_call(change: NodeChange) -> Call:
+    uuid = change.host.uuid
+    match change.verb:
+        case Verb.WRITE_OFF:
+            return DeclareDead(node=uuid)
+        case Verb.CORDON:
+            return DisableNode(node=uuid)
+        case _:
+            return EnableNode(node=uuid)
 
 
 def _step(
@@ -72,6 +82,8 @@ def _step(
             return Step(_set(change))
         case Verb.STOP:
             return Step(_down(change.real))
+        case Verb.RESET:
+            return Step(ResetPower(vm=change.real.uuid))
         case Verb.SUSPEND:
             paused = change.real.power is PowerState.PAUSED
             vm = change.real.uuid

@@ -51,6 +51,10 @@ class Stage(StrEnum):
     LOST = "lost"
 
 
+READ = frozenset({Stage.CLAIM, Stage.REVOKE, Stage.OPEN, Stage.WAIT, Stage.ACTING})
+"""Stages at which the ledgers of a predecessor have been read."""
+
+
 class Step(StrEnum):
     LEADS = "leads"
     GATHERED = "gathered"

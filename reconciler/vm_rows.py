@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from membership.clock import Now
+from membership.proofs import Lost
 from reconciler.actions import Blocked, Cause, Disruption, Told, Verb
 from reconciler.adoption import Adoption
 from reconciler.aspects import desired_power, memory_met, missing_tags, power_met, vcpus_met
@@ -28,6 +29,7 @@ class Setting:
     adoption: Adoption
     draining: frozenset[str]
     journal: JournalState
+    lost: Mapping[str, Lost]
     budget: RestartBudget
     now: Now
 
@@ -66,6 +68,8 @@ class VmCase:
     def _power(self) -> Row | None:
         vm, real = self.vm, self.real
         wish = desired_power(vm)
+        if real.uuid in self.setting.lost and wish in (None, PowerState.RUNNING):
+            return self._lost()
         owed = self._owed(wish)
         if owed is not None:
             return owed
@@ -80,6 +84,21 @@ class VmCase:
         cold = verb in (Verb.STOP, Verb.SUSPEND)
         disruption = Disruption.COLD if cold else Disruption.NONE
         return self._change(verb, reason, message, ("power",), disruption)
+
+    def _lost(self) -> Row | None:
+        """It ran on a node that died, and is to run again, whatever else the tree says of its power."""
+        if self.real.power is not PowerState.HALTED:
+            return None
+        node = self.setting.lost[self.real.uuid].node
+        return VmChange(
+            self.vm,
+            self.real,
+            Verb.START,
+            Cause.RECOVERY,
+            "NodeDied",
+            f"died with {node}",
+            ("power",),
+        )
 
     def _owed(self, wish: PowerState | None) -> Row | None:
         """The second half of a restart: we stopped the VM and owe it a start, wished for or not."""

@@ -29,6 +29,8 @@ SIGNS: Mapping[Verb, Span] = {
     Verb.CHANGE: Span("~", "warn"),
     Verb.CORDON: Span("~", "warn"),
     Verb.UNCORDON: Span("~", "warn"),
+    Verb.RESET: Span("!", "bad"),
+    Verb.WRITE_OFF: Span("!", "bad"),
 }
 """Colour is never the only carrier: each verb has a sign."""
 
@@ -40,6 +42,7 @@ _HEADS: Mapping[Cause, str] = {
     Cause.INTENT: "Intent",
     Cause.DRIFT: "Drift",
     Cause.DRAIN: "Drain",
+    Cause.RECOVERY: "Recovery",
 }
 
 

@@ -28,6 +28,7 @@ from reconciler.edge.known_pool import KnownPoolFile
 from reconciler.edge.ledger_file import LedgerFile
 from reconciler.edge.outreach import Outreach
 from reconciler.edge.steering import Steering
+from reconciler.edge.switching import Switching
 from reconciler.messages import (
     FactsMerged,
     PoolLost,
@@ -37,7 +38,7 @@ from reconciler.messages import (
     ViewPushed,
 )
 from reconciler.mustering import ALONE, Peering
-from reconciler.ports import Peers, Pool, Source, Telling
+from reconciler.ports import Devices, Peers, Pool, Source, Telling
 from reconciler.reconciler import Reconciler
 from schema.model import Frozen
 
@@ -56,6 +57,7 @@ class Surroundings:
 
     peers: Peers
     telling: Telling
+    devices: Devices
     peering: Peering = ALONE
 
 
@@ -137,6 +139,7 @@ class Assembly:
             memory.journal,
             memory.ledger,
             outreach,
+            Switching(surroundings.devices, self.may_switch),
             self.permitted,
             self._inbox.post,
             spawn,
@@ -152,6 +155,10 @@ class Assembly:
     def ledger(self) -> Ledger:
         """All that is durable here of what peers share."""
         return self._ledger.ledger
+
+    def may_switch(self) -> bool:
+        """Whether this node may have another one powered off at this very moment."""
+        return self._core.fences(self._clock.now()) and not self.ledger.holds
 
     def permitted(self) -> bool:
         """Whether a call may be begun at this very moment. A hold that is durable counts, be it that the

@@ -13,6 +13,7 @@ from typing import Any
 from membership.ledger import Fact
 from reconciler.actions import NOT_SHARED, Retry, Unsure
 from reconciler.edge.outreach import Outreach
+from reconciler.edge.switching import Switching
 from reconciler.messages import (
     Announce,
     Announced,
@@ -30,6 +31,7 @@ from reconciler.messages import (
     Write,
 )
 from reconciler.ports import Journal, Peers, Pool, SharedFacts, Source
+from reconciler.power import LookAtPower, PowerOff, PowerSwitched
 from reconciler.records import Record
 
 MARGIN_S = 30.0
@@ -49,6 +51,7 @@ class Converge:
         journal: Journal,
         ledger: SharedFacts,
         outreach: Outreach,
+        switching: Switching,
         permitted: Callable[[], bool],
         post: Callable[[Event], None],
         spawn: Spawn,
@@ -60,6 +63,7 @@ class Converge:
         self._peers: Peers = outreach.peers
         self._outreach = outreach
         self._permitted = permitted
+        self._switching = switching
         self._sharing: set[asyncio.Task[tuple[str, ...]]] = set()
         self._told: frozenset[str] = frozenset()
         self._post = post
@@ -119,6 +123,11 @@ class Converge:
             case Perform():
                 told = await self._shared()
                 self._post(_not_shared(effect, told) or await self._performed(effect))
+            case LookAtPower():
+                self._post(await self._switching.look(effect))
+            case PowerOff():
+                told = await self._shared()
+                self._post(_untold(effect, told) or await self._switching.off(effect))
             case Announce(term=term):
                 names = await self._shared()
                 self._post(Announced(term=term, names=tuple(sorted(names))))
@@ -157,11 +166,26 @@ class Converge:
 
 def _not_shared(effect: Perform, told: frozenset[str]) -> CallReturned | None:
     """The answer to a call that too few peers know of; None where they are enough."""
+    message = _short(effect, told)
+    if not message:
+        return None
+    return CallReturned(txn=effect.txn, answer=Retry(reason=NOT_SHARED, message=message))
+
+
+def _untold(effect: PowerOff, told: frozenset[str]) -> PowerSwitched | None:
+    """As `_not_shared`, for a power-off."""
+    message = _short(effect, told)
+    if not message:
+        return None
+    messages = {use.device: message for use in effect.devices}
+    return PowerSwitched(node=effect.node, round=effect.round, messages=messages)
+
+
+def _short(effect: Perform | PowerOff, told: frozenset[str]) -> str:
     count = len(told & {*effect.among})
     if count >= effect.least:
-        return None
-    message = (
+        return ""
+    return (
         f"facts are shared with {count} of {len(effect.among)} other voters,"
         f" and {effect.least} of them have to know what is begun"
     )
-    return CallReturned(txn=effect.txn, answer=Retry(reason=NOT_SHARED, message=message))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from random import Random, SystemRandom
 
 import structlog
 
+from fencing.edge.agent import Agents, CredentialsError
 from membership.edge import node_yaml
 from membership.edge.bundle import packed
 from membership.edge.identity import Identity as PeerIdentity
@@ -34,6 +36,7 @@ from membership.edge.state_lock import StateLock
 from membership.edge.supervision import Supervisor, supervisor
 from reconciler.edge import log
 from reconciler.edge.alone import Alone
+from reconciler.edge.arming import Armed, credentials
 from reconciler.edge.assembly import Assembly, Identity, Memory, Surroundings
 from reconciler.edge.clock import boot_s
 from reconciler.edge.control import SOCKET, Control
@@ -133,13 +136,23 @@ class Daemon:
             self._memory,
             pool,
             self._source,
-            Surroundings(peers, self._tellers, self._peering),
+            Surroundings(peers, self._tellers, self._devices(), self._peering),
             self._kept(),
             # Spreads polls; nothing secret hangs on it.
             Random(SystemRandom().random()),  # noqa: S311
             self._supervisor,
             tasks.create_task,
         )
+
+    def _devices(self) -> Armed:
+        return Armed(Agents(self._fence_secret, self._config.absolute().parent / "fence.d"))
+
+    def _fence_secret(self, name: str) -> Mapping[str, str]:
+        """Read with each use, so that a changed password needs no restart."""
+        try:
+            return credentials(read_secret(secret_path(self._config, name)))
+        except SecretError as error:
+            raise CredentialsError(str(error)) from error
 
     def _peers(self) -> PeerLink | Alone:
         settings, file = self._settings, self._key_file

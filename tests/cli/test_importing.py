@@ -14,6 +14,7 @@ from cli.surveying import survey
 from cli.tree import write_new
 from membership.clock import Now
 from membership.ledger import Ledger
+from reconciler.deaths import calm
 from reconciler.diff import diff
 from reconciler.journal import JournalState
 from reconciler.observed import (
@@ -92,7 +93,7 @@ def test_an_imported_tree_is_valid_and_asks_for_nothing() -> None:
     assert loaded.errors == ()
     assert loaded.desired is not None
     assert loaded.desired.cluster.id == CLUSTER
-    drift = diff(loaded.desired, OBSERVED, Ledger(), JournalState(), NOW)
+    drift = diff(loaded.desired, OBSERVED, Ledger(), JournalState(), calm(OBSERVED, Ledger()), NOW)
     assert (drift.changes, drift.blocked, drift.told) == ((), (), ())
 
 

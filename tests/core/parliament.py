@@ -37,6 +37,8 @@ from reconciler.messages import (
     PageTold,
     Perform,
     PoolObserved,
+    Probe,
+    Probed,
     Reply,
     RevokeSession,
     SessionEnded,
@@ -47,7 +49,6 @@ from reconciler.messages import (
     SourceSeen,
     Staged,
     Tell,
-    TermClaimed,
     Tick,
     TreeLoaded,
     ViewPushed,
@@ -85,7 +86,8 @@ class Parliament:
     `tree` is in force at the start; that of the case where it is None.
 
     `heads` is what Subversion shows each node, None where it does not answer; `stages` says whether an
-    agreed tree can be had from others; `states` overrides what is believed of a peer. At the effect
+    agreed tree can be had from others; `states` overrides what is believed of a peer, and `answers` says
+    whether the server of a node that no daemon tells of answers. At the effect
     number `fall_at` of whoever leads its `fate` strikes, and again after every `fall_every` more.
     """
 
@@ -110,6 +112,7 @@ class Parliament:
         self.fall_every: int | None = None
         self.fate = Fate.DIES
         self.states: dict[str, PeerState] = {}
+        self.answers: dict[str, bool | None] = {}
         self.tree = self.tree or TreeLoaded(
             head=Head(repository=REPOSITORY, path="/", revision=REVISION, author="a", message="m"),
             digest=DIGEST,
@@ -393,6 +396,9 @@ class Parliament:
                 tree = self.heads[member.name]
                 assert tree is not None
                 member.events.append(tree)
+            case Probe(name=name):
+                answers = self.answers.get(name, None if name in self.members else True)
+                member.events.append(Probed(name=name, answers=answers, at_s=self.now_s))
             case StageTree(target=target):
                 member.events.append(Staged(target=target, tree=self._tree_of(target.revision)))
             case Perform():
@@ -432,7 +438,7 @@ class Parliament:
                 self._flush(member)
                 member.events.append(Announced(term=term, names=self._reached(member)))
             case ClaimTerm(term=term, mark=mark):
-                member.events.append(self._claimed(term, mark))
+                member.events.append(claimed(self.claims, term, mark))
             case RevokeSession(term=term, sealed=sealed):
                 holder = self.sessions.pop(sealed, None)
                 if holder is not None and self.members[holder].core is not None:
@@ -443,16 +449,12 @@ class Parliament:
                 self.sessions[sealed] = member.name
                 member.events.append(SessionOpened(term=term, sealed=sealed))
             case CloseSession():
-                mine = [key for key, name in self.sessions.items() if name == member.name]
-                for key in mine:
+                for key in [key for key, name in self.sessions.items() if name == member.name]:
                     del self.sessions[key]
 
     def _reached(self, member: Member) -> tuple[str, ...]:
         others = () if member.cut else self.living
         return tuple(other.name for other in others if other is not member and not other.cut)
-
-    def _claimed(self, term: int, mark: str) -> TermClaimed:
-        return claimed(self.claims, term, mark)
 
     # --- what can be said in the end --------------------------------------------------------------
 

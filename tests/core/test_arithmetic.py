@@ -9,6 +9,7 @@ from membership.clock import Now
 from membership.ledger import Ledger
 from membership.view import single
 from reconciler.actions import Action, Plan, SetMemory
+from reconciler.deaths import calm
 from reconciler.diff import diff
 from reconciler.journal import JournalState
 from reconciler.memory import free, need, need_after, overhead, room
@@ -100,7 +101,7 @@ def planned(tree: Desired, seen: Observed) -> tuple[Action, ...]:
 
 
 def full_plan(tree: Desired, seen: Observed) -> Plan:
-    drift = diff(tree, seen, Ledger(), JournalState(), NOW)
+    drift = diff(tree, seen, Ledger(), JournalState(), calm(seen, Ledger()), NOW)
     view = single("here", 1)
     return plan(drift, tree, seen, view, Ledger(), JournalState(), None, NOW)
 

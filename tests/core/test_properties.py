@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from reconciler.actions import Plan
+from reconciler.deaths import calm
 from reconciler.diff import diff
 from reconciler.drift import Drift
 from reconciler.journal import replay
@@ -30,7 +31,14 @@ FEWER = settings(FEW, max_examples=30)
 
 
 def drift_of(world: Expanded) -> Drift:
-    return diff(world.desired, world.observed, world.ledger, world.journal, world.now)
+    return diff(
+        world.desired,
+        world.observed,
+        world.ledger,
+        world.journal,
+        world.deaths,
+        world.now,
+    )
 
 
 def plan_of(world: Expanded) -> Plan:
@@ -86,7 +94,9 @@ def test_wherever_it_is_killed_nothing_is_done_twice_and_it_gets_there(
     effects = len(lived(world).effects)
     life = lived(world, 1 + place % effects, crash)
     end = replace(life.pool.observed, as_of_s=life.now_s)
-    found = diff(world.desired, end, life.ledger, replay(life.records), life.now)
+    found = diff(
+        world.desired, end, life.ledger, replay(life.records), calm(end, life.ledger), life.now
+    )
     assert (found.changes, found.blocked) == ((), ())
 
 

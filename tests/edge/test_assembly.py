@@ -25,6 +25,7 @@ from reconciler.edge.telling import Tellers
 from reconciler.messages import PoolLost, PoolObserved
 from reconciler.mustering import ALONE, Peering
 from tests.edge.test_outreach import FakePool, Notes
+from tests.edge.unarmed import Unarmed
 
 WALL_S = 1_800_000_000.0
 BOOT_S = 5000.0
@@ -60,7 +61,7 @@ def assembled(memory: Memory, state: Path, peering: Peering) -> Assembly:
         memory,
         FollowedFake(Notes()),
         source,
-        Surroundings(Alone(), Tellers((), "n1", "c"), peering),
+        Surroundings(Alone(), Tellers((), "n1", "c"), Unarmed(), peering),
         None,
         Random(1),
         Supervisor({}),

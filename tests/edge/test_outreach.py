@@ -13,6 +13,7 @@ from membership.roster import Member, Roster
 from reconciler.actions import NOT_SHARED, Answer, Call, Done, Retry, StartOn
 from reconciler.edge.converge import Converge, Spawn
 from reconciler.edge.outreach import Outreach
+from reconciler.edge.switching import Switching
 from reconciler.messages import (
     Announce,
     Announced,
@@ -48,6 +49,7 @@ from reconciler.messages import (
 )
 from reconciler.paging import Page, Severity
 from reconciler.records import Record
+from tests.edge.unarmed import Unarmed
 
 TARGET = Target(repository="r", revision=3, digest="ab")
 HEAD = Head(repository="r", path="", revision=3, author=None, message="")
@@ -225,6 +227,7 @@ class Rig:
             Durable(self.notes, "journal"),
             Durable(self.notes, "ledger"),
             self.outreach,
+            Switching(Unarmed(), lambda: self.permitted),
             lambda: self.permitted,
             self.events.append,
             spawn,

@@ -20,6 +20,7 @@ from reconciler.edge.converge import Converge
 from reconciler.edge.inbox import Inbox
 from reconciler.edge.outreach import Outreach
 from reconciler.edge.steering import Steering
+from reconciler.edge.switching import Switching
 from reconciler.edge.telling import Tellers
 from reconciler.messages import (
     Ask,
@@ -50,6 +51,7 @@ from reconciler.paging import Page
 from reconciler.records import Record, SourceBack
 from reconciler.status import Condition, Status, Verdict
 from reconciler.why import Why
+from tests.edge.unarmed import Unarmed
 
 HEAD = Head(repository="r", path="", revision=1, author="alice", message="m")
 CALL = StartOn(vm="v", node="n")
@@ -168,6 +170,7 @@ async def carried_out(world: World, effects: Sequence[Effect]) -> list[Event]:
             Durable(world, "journal"),
             Durable(world, "ledger"),
             Outreach(Alone(), world, world, Tellers((), "n", "c")),
+            Switching(Unarmed(), lambda: True),
             lambda: True,
             events.append,
             tasks.create_task,
@@ -314,6 +317,7 @@ class Rig:
             Durable(self.world, "journal"),
             Durable(self.world, "ledger"),
             Outreach(Alone(), self.world, self.world, Tellers((), "n", "c")),
+            Switching(Unarmed(), lambda: True),
             lambda: True,
             self.inbox.post,
             lambda work: self.tasks.add(asyncio.ensure_future(work)),

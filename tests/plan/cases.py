@@ -65,6 +65,8 @@ class VmForm(Form):
     tools: bool = True
     tags: list[str] = []
     storages: tuple[str, ...] = ("nfs",)
+    locked_by: list[str] = []
+    """Nodes whose marks are on its disks."""
     cd: str | None = None
     suspend_sr: str | None = None
     networks: tuple[str, ...] = ("lan",)
@@ -171,6 +173,14 @@ class LedgerForm(Form):
     drain: list[str] = []
     hold: list[str] = []
     approved: bool | None = None
+    places: dict[str, list[str]] = {}
+    """VM -> the nodes of which the ledger tells that it may run there."""
+    certificates: dict[str, str] = {}
+    """Node -> the kind of the certificate of its death, later than any place."""
+    lost: dict[str, str] = {}
+    """VM -> the node with which it died."""
+    reset: list[str] = []
+    """VMs whose records were reset by somebody."""
 
 
 class Case(Form, kw_only=True):
@@ -183,6 +193,8 @@ class Case(Form, kw_only=True):
     journal: JournalForm = field(default_factory=JournalForm)
     ledger: LedgerForm = field(default_factory=LedgerForm)
     view: str = "leader"
+    silent: dict[str, str] = {}
+    """Node -> what is believed of it."""
     now: str = "2026-11-24T12:00:00+00:00"
     expect: list[str]
     uninterrupted: str = ""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
+from fencing.evidence import proofs
+from fencing.judgement import Belief, Verdict
 from membership.clock import Now
 from membership.ledger import Approval, Drain, Fact, FactValue, Freeze, Hold, Ledger, Target
+from membership.proofs import Certificate, Lost, MayRun, Place
 from membership.view import Peer, PeerState, View, single
 from reconciler import actions
 from reconciler.actions import Action, Cause, Done, Retry, Stalled, Unsure, Verb
 from reconciler.adoption import adopt
+from reconciler.deaths import Deaths, calm
 from reconciler.journal import JournalState, replay
 from reconciler.observed import (
     Copy,
@@ -146,6 +150,7 @@ def _node(name: str, form: NodeForm, pool: ObservedForm) -> ObservedNode:
     return ObservedNode(
         uuid=identity("host", name),
         name=name,
+        address=f"{name}.example",
         enabled=form.enabled,
         live=form.live,
         memory_total=size_bytes(form.memory),
@@ -204,6 +209,7 @@ def _disks(name: str, form: VmForm) -> tuple[Disk, ...]:
             vdi=identity("vdi", f"{name}/{number}"),
             sr=identity("sr", sr),
             read_only=kind == "CD",
+            locked_by=tuple(sorted(identity("host", node) for node in form.locked_by)),
         )
         for number, (kind, sr) in enumerate(kinds)
     )
@@ -344,10 +350,34 @@ def ledger(form: LedgerForm, epoch_s: float) -> Ledger:
         values[f"hold/{reason}"] = Hold(id=reason, reason=reason, by="cxm")
     if form.approved:
         values["approval"] = Approval(revision=REVISION, digest=DIGEST, by="root")
+    values.update(deadly(form))
     return Ledger().merge(
         Fact(key=key, term=1, seq=number, at_epoch_s=epoch_s, value=value)
         for number, (key, value) in enumerate(values.items(), start=1)
     )
+
+
+def deadly(form: LedgerForm) -> Iterator[tuple[str, FactValue]]:
+    """The facts about death, in the order in which they would be told."""
+    for name, nodes in form.places.items():
+        uuid = identity("vm", name)
+        hosts = (identity("host", node) for node in nodes)
+        places = tuple(Place(host=host, term=1, seq=0) for host in hosts)
+        yield f"may-run/{uuid}", MayRun(vm=uuid, places=places, reset=name in form.reset)
+    for node, kind in form.certificates.items():
+        certificate = Certificate(
+            id=f"C-{node}",
+            node=node,
+            host=identity("host", node),
+            kind=kind,
+            by="anna",
+            evidence="bmc reads off",
+        )
+        yield f"certificate/{node}", certificate
+    for name, node in form.lost.items():
+        uuid = identity("vm", name)
+        host = identity("host", node)
+        yield f"lost/{uuid}", Lost(vm=uuid, node=node, host=host, certificate=f"C-{node}")
 
 
 def view(kind: str) -> View:
@@ -373,6 +403,20 @@ class Expanded:
     ledger: Ledger
     view: View
     now: Now
+    silent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def deaths(self) -> Deaths:
+        """Who answers is as the pool has it, but for those that are silent in this case."""
+        deaths = calm(self.observed, self.ledger)
+        gone = {identity("host", node) for node in self.silent}
+        return replace(
+            deaths,
+            pool=replace(deaths.pool, reporting=deaths.pool.reporting - gone),
+            verdicts={node: Verdict(Belief(belief)) for node, belief in self.silent.items()},
+            proofs=proofs(self.ledger, self.now),
+            lost={fact.vm: fact for fact in self.ledger.values(Lost)},
+        )
 
     @property
     def journal(self) -> JournalState:
@@ -398,4 +442,5 @@ def expand(case: Case) -> Expanded:
         ledger=ledger(case.ledger, epoch_s),
         view=view(case.view),
         now=Now(mono_s=MONO_S, epoch_s=epoch_s),
+        silent=case.silent,
     )

@@ -20,7 +20,14 @@ ALL = dict(cases())
 
 
 def planned(given: Expanded) -> Plan:
-    drift = diff(given.desired, given.observed, given.ledger, given.journal, given.now)
+    drift = diff(
+        given.desired,
+        given.observed,
+        given.ledger,
+        given.journal,
+        given.deaths,
+        given.now,
+    )
     return plan(
         drift,
         given.desired,

@@ -42,6 +42,7 @@ from tests.simulation.process import Killed, WatchedMemory
 from tests.simulation.repository import ScriptedSource
 from tests.simulation.site import LOOK_AGAIN_S, RELEASE, RESTART_S, Site, WatchedPool
 from tests.simulation.wire import CHANGING, Network, Wire
+from tests.simulation.world_devices import WorldDevices
 from xapi.transport import FailureKind, JsonValue, TransportFailure
 
 T = TypeVar("T")
@@ -256,7 +257,12 @@ class PeerSite(Site):
             memory,
             pool,
             source,
-            Surroundings(daemon, pager, Peering(engine="builtin", mark=f"mark of {node.name}")),
+            Surroundings(
+                daemon,
+                pager,
+                WorldDevices(self.world),
+                Peering(engine="builtin", mark=f"mark of {node.name}"),
+            ),
             source.load_kept(),
             random.Random(f"{self._seed}/{node.name}/{node.lives}"),
             Supervisor({}),

@@ -1,0 +1,292 @@
+"""Accusing: what this node sees of every other one, and what its judgement is read against.
+
+Gathers what is heard, asked and observed into the arguments of `fencing.judgement`, and judges. On
+every node: only the leader goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from fencing import brake
+from fencing.brake import Run
+from fencing.evidence import proofs
+from fencing.judgement import Accuser, Probes, Rules, Sight, judge
+from fencing.may_run import Pool, known
+from membership.clock import Now
+from membership.ledger import Ledger
+from membership.proofs import Attempt, Lost, Stamp
+from membership.view import Peer, PeerState, View
+from reconciler.adoption import Adoption, adopt
+from reconciler.deaths import Deaths, recoverable
+from reconciler.journal import JournalState
+from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode, ObservedVM
+from reconciler.placement import has_domain
+from reconciler.probing import Probing, has_daemon
+from schema.model import Desired, FenceBudget, Mode, Node
+
+EARLY_S = 60.0
+"""The pool gives up a host that fell silent after minutes; one that it gave up sooner said goodbye."""
+
+SETTLE_INTERVALS = 2.0
+"""Two peers that one blow struck are last heard up to an interval apart, and found so with another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What there is to judge by. `leads`: whether this node may act on what it finds."""
+
+    me: str
+    desired: Desired
+    observed: Observed
+    view: View
+    ledger: Ledger
+    journal: JournalState
+    probing: Probing
+    leads: bool
+    now: Now
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the observation is whole and new enough to note what it says."""
+        return self.observed.complete and self.observed.age_s(self.now.mono_s) <= STALE_AFTER_S
+
+    @property
+    def stamp(self) -> Stamp:
+        """That of the next fact."""
+        return (self.view.term, self.ledger.next_seq)
+
+
+def accused(hearing: Hearing) -> Deaths:
+    """Every run node's verdict, with what is proven and who answers for itself."""
+    return _Court(hearing).deaths()
+
+
+class _Court:
+    def __init__(self, hearing: Hearing) -> None:
+        self._at = hearing
+        self._adoption: Adoption = adopt(hearing.desired, hearing.observed)
+        self._proofs = proofs(hearing.ledger, hearing.now)
+        self._pool = self._reporting()
+        self._guests = self._at_stake()
+
+    def deaths(self) -> Deaths:
+        rules = self._rules()
+        accuser = self._accuser()
+        verdicts = {
+            node.name: judge(self._sight(node, host), accuser, rules)
+            for node, host in self._adoption.nodes
+        }
+        lost = {fact.vm: fact for fact in self._at.ledger.values(Lost)}
+        at = self._at
+        return Deaths(at.ledger, at.observed, self._pool, verdicts, self._proofs, lost)
+
+    # --- who answers for itself -----------------------------------------------------------------
+
+    def _reporting(self) -> Pool:
+        observed = self._at.observed
+        named = {host.uuid: node for node, host in self._adoption.nodes}
+        reporting = frozenset(
+            uuid
+            for uuid, host in observed.nodes.items()
+            if host.live and self._answers(named.get(uuid))
+        )
+        boots = {uuid: host.boot_hint for uuid, host in observed.nodes.items()}
+        return Pool(frozenset(observed.nodes), reporting, boots)
+
+    def _answers(self, node: Node | None) -> bool:
+        """A host that no file of the tree names is asked by nobody, nor is any where one daemon is the
+        whole cluster: the pool's own word does for it."""
+        if node is None or self._at.view.alone:
+            return True
+        peer = self._peer(node)
+        if peer is not None and peer.state is PeerState.ALIVE:
+            return True
+        return self._at.probing.answers(node.name, self._at.now)
+
+    def _peer(self, node: Node) -> Peer | None:
+        """The daemon whose life is a sign of the server's: not one that runs on another machine."""
+        if self._at.view.alone or not has_daemon(node):
+            return None
+        return self._at.view.peers.get(node.name, Peer(state=PeerState.UNKNOWN))
+
+    # --- one node -------------------------------------------------------------------------------
+
+    def _sight(self, node: Node, host: ObservedNode) -> Sight:
+        at, peer = self._at, self._peer(node)
+        probes = at.probing.of(node.name, at.now)
+        return Sight(
+            node=node.name,
+            peer=None if peer is None else peer.state,
+            silent_s=_silent_s(peer, probes),
+            probes=probes,
+            certificate=self._certificate(host),
+            heard_by=self._heard_by(node.name),
+            observers=self._observers(node.name),
+            away=self._away(node, host, peer),
+            victims=len(self._guests.get(host.uuid, ())),
+            unheard_s=None if host.live else 0.0,
+        )
+
+    def _certificate(self, host: ObservedNode) -> str:
+        """The one that covers all that is at stake there; one of an earlier death covers less."""
+        proof = self._proofs.get(host.uuid)
+        if proof is None:
+            return ""
+        for vm in self._guests.get(host.uuid, ()):
+            places = known(self._at.ledger, vm.uuid)
+            there = [place for place in places or () if place.host == host.uuid]
+            if not there or not all(proof.covers(place) for place in there):
+                return ""
+        return proof.certificate.id
+
+    def _observers(self, name: str) -> tuple[str, ...]:
+        others = self._at.view.peers.items()
+        return tuple(
+            other
+            for other, peer in others
+            if other not in (name, self._at.me) and peer.state is PeerState.ALIVE
+        )
+
+    def _heard_by(self, name: str) -> tuple[str, ...]:
+        peers = self._at.view.peers
+        return tuple(other for other in self._observers(name) if name in peers[other].sees)
+
+    def _away(self, node: Node, host: ObservedNode, peer: Peer | None) -> str:
+        if node.maintenance is not None or node.name in self._at.ledger.drains():
+            return "it is in maintenance"
+        going = [op.kind for op in host.upkeep if op.kind in ("shutdown", "reboot")]
+        if going:
+            return f"somebody's {going[0]} of it is under way"
+        if not host.enabled:
+            return "it was disabled before it fell silent"
+        silent_s = peer.last_heard_s if peer is not None else None
+        if not host.live and silent_s is not None and silent_s < EARLY_S:
+            return "the pool saw it leave"
+        return ""
+
+    def _at_stake(self) -> Mapping[str, list[ObservedVM]]:
+        """The VMs that would be recovered, by every host on which they can be."""
+        found: dict[str, list[ObservedVM]] = {}
+        for vm, real in self._adoption.vms:
+            if recoverable(vm):
+                for host in self._hosts_of(real):
+                    found.setdefault(host, []).append(real)
+        return found
+
+    def _hosts_of(self, real: ObservedVM) -> set[str]:
+        hosts = {place.host for place in known(self._at.ledger, real.uuid) or ()}
+        if has_domain(real) and real.node is not None:
+            hosts.add(real.node)
+        return hosts
+
+    # --- all of them ----------------------------------------------------------------------------
+
+    def _accuser(self) -> Accuser:
+        at, view = self._at, self._at.view
+        own = at.desired.nodes.get(at.me)
+        disk = own is not None and own.heartbeat.disk is not None and not view.health.disk
+        fresh = at.observed.age_s(at.now.mono_s) <= STALE_AFTER_S
+        others = any(
+            peer.state is PeerState.ALIVE for name, peer in view.peers.items() if name != at.me
+        )
+        return Accuser(
+            name=at.me,
+            lag_s=view.health.lag_s,
+            mute=view.health.mute,
+            hears=others or disk or (view.alone and fresh),
+            observes=fresh or self._master_silent(),
+        )
+
+    def _master_silent(self) -> bool:
+        """Where the pool's master is what died, nobody sees the pool."""
+        master = self._at.observed.pool.master
+        return master not in self._pool.reporting
+
+    def _rules(self) -> Rules:
+        beat = self._at.desired.cluster.heartbeat
+        return Rules(
+            interval_s=beat.interval_s,
+            dead_after_s=beat.dead_after_s,
+            settle_s=SETTLE_INTERVALS * beat.interval_s,
+            forbidden=self._forbidden(),
+            frozen=self._frozen(),
+            brakes=dict(self._brakes(beat.dead_after_s)),
+        )
+
+    def _forbidden(self) -> tuple[str, str, str] | None:
+        at, pool = self._at, self._at.observed.pool
+        if at.ledger.holds:
+            hold = at.ledger.holds[0]
+            return "Held", f"hold {hold.id}: {hold.reason}", f"cxm release {hold.id}"
+        if pool.ha_enabled:
+            return (
+                "PoolHa",
+                "the pool's own HA is on, and fences by itself",
+                "disable HA of the pool",
+            )
+        if pool.rolling_upgrade:
+            return "RollingUpgrade", "a rolling upgrade of the pool is on", "finish the upgrade"
+        mode = at.desired.cluster.mode
+        if mode is Mode.OBSERVE:
+            message = f"the cluster's mode is {mode.value}"
+            return "ClusterMode", message, "commit mode: recover or higher in cluster.yaml"
+        if at.view.leader is None:
+            return "NoLeader", "nobody leads", "look at cxm members"
+        return None
+
+    def _frozen(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for freeze in self._at.ledger.freezes(self._at.now):
+            if "fencing" not in freeze.scopes:
+                continue
+            text = f"frozen by {freeze.by}: {freeze.reason}"
+            if freeze.object == "all":
+                found.update(dict.fromkeys(self._at.desired.nodes, text))
+            found[freeze.object.removeprefix("node/")] = text
+        return found
+
+    def _brakes(self, window_s: float) -> Iterator[tuple[str, tuple[str, str]]]:
+        at = self._at
+        runs = {node.name: self._run(node, host) for node, host in self._adoption.nodes}
+        tried = {
+            fact.value.node: fact.at_epoch_s
+            for fact in at.ledger.facts.values()
+            if isinstance(fact.value, Attempt)
+        }
+        for name, run in runs.items():
+            if run.silent_s is None:
+                continue
+            budget = _budget(at.desired, at.desired.nodes[name])
+            together = brake.storm(name, runs, at.me, window_s)
+            spent = brake.overspent(name, tried, budget, at.now.epoch_s)
+            low = brake.sunk(name, runs, budget)
+            if together:
+                yield name, ("Storm", together)
+            elif spent:
+                yield name, ("Budget", spent)
+            elif low:
+                yield name, ("Floor", low)
+
+    def _run(self, node: Node, host: ObservedNode) -> Run:
+        silent_s = _silent_s(self._peer(node), self._at.probing.of(node.name, self._at.now))
+        return Run(node.labels, host.memory_total, silent_s)
+
+
+_SILENT = (PeerState.SUSPECT, PeerState.DEAD, PeerState.BLIND)
+
+
+def _silent_s(peer: Peer | None, probes: Probes) -> float | None:
+    """For how long nothing was heard of a node. A peer that was never heard since this daemon's start
+    is silent for as long as its server does not answer."""
+    if peer is None:
+        return probes.failing_s
+    if peer.state not in _SILENT:
+        return None
+    return peer.last_heard_s if peer.last_heard_s is not None else probes.failing_s
+
+
+def _budget(desired: Desired, node: Node) -> FenceBudget:
+    policy = desired.policies.get(node.fencing) if node.fencing is not None else None
+    return policy.budget if policy is not None else FenceBudget()

@@ -1,0 +1,100 @@
+"""Aftermath: what follows a certificate. It may turn out void; what died with the node runs again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from fencing.evidence import CERTIFICATE
+from membership.proofs import Certificate, Lost
+from membership.view import PeerState
+from reconciler.accusing import Hearing
+from reconciler.actions import UP
+from reconciler.adoption import Adoption
+from reconciler.deaths import Deaths, recoverable
+from reconciler.probing import has_daemon
+from schema.model import Node
+
+VOID_S = 30.0
+"""A peer that falls silent so soon after an `off` may be what was really switched off."""
+
+BOOT_S = 60.0
+"""No server boots sooner: a toolstack that answers within that time is that of the old boot."""
+
+BOOT = "boot"
+"""Note of a peer: the boot of the machine that its daemon runs in."""
+
+_QUIET = (PeerState.SUSPECT, PeerState.DEAD, PeerState.BLIND, PeerState.LEFT)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """An `off` that was sent, and who was silent by then."""
+
+    at_s: float
+    quiet: frozenset[str]
+
+
+def quiet(at: Hearing) -> frozenset[str]:
+    """The peers that are not heard."""
+    return frozenset(name for name, peer in at.view.peers.items() if peer.state in _QUIET)
+
+
+def doubted(
+    at: Hearing, deaths: Deaths, adoption: Adoption, shots: Mapping[str, Shot]
+) -> Iterator[tuple[Certificate, str]]:
+    """The certificates that are void, and why: the dead shows a sign of the boot that was ended, or
+    another one fell in its place."""
+    for node, host in adoption.nodes:
+        proof = deaths.proofs.get(host.uuid)
+        if proof is None:
+            continue
+        issued_s = at.ledger.facts[f"{CERTIFICATE}{node.name}"].at_epoch_s
+        why = _life(node, proof.certificate, at.now.epoch_s - issued_s, at)
+        why = why or _another(node.name, shots.get(node.name), at)
+        if why:
+            yield proof.certificate, why
+
+
+def _life(node: Node, certificate: Certificate, age_s: float, at: Hearing) -> str:
+    peer = at.view.peers.get(node.name)
+    heard = peer is not None and peer.state is PeerState.ALIVE and has_daemon(node)
+    boot = peer.notes.get(BOOT, "") if heard and peer is not None else ""
+    if boot and boot == certificate.boot:
+        return "the daemon of its old boot is heard"
+    if age_s < BOOT_S and at.probing.answers(node.name, at.now):
+        return f"its toolstack answers {age_s:.0f} s later, sooner than a server boots"
+    return ""
+
+
+def _another(name: str, shot: Shot | None, at: Hearing) -> str:
+    if shot is None or at.now.mono_s - shot.at_s > VOID_S:
+        return ""
+    fell = sorted(quiet(at) - shot.quiet - {name})
+    return f"{fell[0]} fell silent when it was switched off" if fell else ""
+
+
+def losses(certificate: Certificate, adoption: Adoption) -> Iterator[Lost]:
+    """What died with that host, as far as the pool's records place it there, and is to run again."""
+    for vm, real in adoption.vms:
+        if recoverable(vm) and real.node == certificate.host and real.power in UP:
+            yield Lost(
+                vm=real.uuid,
+                node=certificate.node,
+                host=certificate.host,
+                certificate=certificate.id,
+            )
+
+
+def ended(at: Hearing, deaths: Deaths, adoption: Adoption) -> Iterator[tuple[Lost, str]]:
+    """Losses that are none any more; with the node on which the VM runs again, "" where on none."""
+    wanted = {real.uuid: recoverable(vm) for vm, real in adoption.vms}
+    for uuid, lost in deaths.lost.items():
+        real = at.observed.vms.get(uuid)
+        if real is None:
+            if at.observed.complete:
+                yield lost, ""
+        elif real.power in UP and real.node in deaths.pool.reporting:
+            yield lost, adoption.node_name(real.node)
+        elif not wanted.get(uuid, True):
+            yield lost, ""

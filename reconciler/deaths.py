@@ -1,0 +1,117 @@
+"""Deaths: what is known of silent and dead nodes at one moment, for everything that plans.
+
+Made anew at each step, on every node, from the ledger, the view and the observation: so each of them
+shows the same, and only the leader acts on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from fencing import may_run
+from fencing.evidence import Proof
+from fencing.judgement import Belief, Verdict
+from fencing.may_run import Doubt, Pool, Shown
+from membership.ledger import Ledger
+from membership.proofs import Lost, MayRun, Stamp
+from reconciler.actions import PoolMigrate, ResumeOn, StartOn
+from reconciler.journal import JournalState
+from reconciler.observed import Observed, ObservedVM
+from schema.model import VM, Manage, VmState
+
+
+@dataclass(frozen=True, slots=True)
+class Deaths:
+    """`verdicts` by the name of the node, `proofs` by the uuid of the host. `pool` says which hosts
+    answer for themselves; `lost` are VMs (uuids) that died with their node and are to run again."""
+
+    ledger: Ledger
+    observed: Observed
+    pool: Pool
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+
+    def closed(self) -> Iterator[tuple[str, str]]:
+        """Nodes on which nothing is put, with the reason: whatever is not known to be well."""
+        for name, verdict in self.verdicts.items():
+            if verdict.belief is not Belief.WELL:
+                yield name, _CLOSED.get(verdict.belief, "Silent")
+
+    def certified(self, host: str | None) -> Proof | None:
+        """The certificate of this host, while that is dead by it."""
+        if host is None or host in self.pool.reporting:
+            return None
+        return self.proofs.get(host)
+
+    def doubts(self, vm: VM, real: ObservedVM, target: str, leaving: str = "") -> tuple[Doubt, ...]:
+        """What forbids to make `vm` run on `target`, or to reset its record (target "")."""
+        return may_run.doubts(
+            self.ledger,
+            shown(real, self.observed),
+            target,
+            leaving,
+            self.pool,
+            self.proofs,
+            vm.recovery.proof,
+        )
+
+    def grown(self, ledger: Ledger, vm: str, target: str, stamp: Stamp) -> MayRun | None:
+        """May-run with the target of a call that is about to be made; None where it is told already."""
+        seen = shown(self.observed.vms[vm], self.observed)
+        return may_run.followed(ledger, seen, (target,), self.pool, stamp)
+
+    def unproven(self, real: ObservedVM, accepted: Collection[str]) -> tuple[Doubt, ...]:
+        """What forbids to reset the record of a VM, whatever a tree says of it."""
+        return may_run.doubts(
+            self.ledger, shown(real, self.observed), "", "", self.pool, self.proofs, accepted
+        )
+
+
+def calm(observed: Observed, ledger: Ledger) -> Deaths:
+    """As the pool's own records have it, where nobody is heard or asked: who is live answers."""
+    live = frozenset(uuid for uuid, host in observed.nodes.items() if host.live)
+    boots = {uuid: host.boot_hint for uuid, host in observed.nodes.items()}
+    return Deaths(ledger, observed, Pool(frozenset(observed.nodes), live, boots))
+
+
+_CLOSED: Mapping[Belief, str] = {
+    Belief.BLIND: "Blind",
+    Belief.AWAY: "Away",
+    Belief.DEAD: "Dead",
+}
+
+
+def shown(real: ObservedVM, observed: Observed) -> Shown:
+    """What an observation shows of one VM, as may-run needs it."""
+    hosts = frozenset(host for host in (real.node, real.reserved_on) if host is not None)
+    reset = real.uuid in observed.resets
+    return Shown(real.uuid, hosts, busy=bool(real.operations), reset=reset)
+
+
+def recoverable(vm: VM) -> bool:
+    """Whether this VM is brought back by itself when its node dies."""
+    kept = vm.state not in (VmState.RETIRED, VmState.IGNORED, VmState.HALTED)
+    return kept and vm.recovery.enabled and vm.manage is not Manage.OBSERVE
+
+
+def targets(journal: JournalState) -> Mapping[str, frozenset[str]]:
+    """Hosts on which calls in flight can make a domain, by VM."""
+    found: dict[str, set[str]] = {}
+    for flight in journal.in_flight.values():
+        if isinstance(flight.call, StartOn | ResumeOn | PoolMigrate):
+            found.setdefault(flight.subject, set()).add(flight.call.node)
+    return {vm: frozenset(hosts) for vm, hosts in found.items()}
+
+
+def followed(
+    ledger: Ledger, observed: Observed, journal: JournalState, pool: Pool, stamp: Stamp
+) -> Iterator[MayRun]:
+    """May-run of each VM of the pool, where the observation changes it."""
+    under_way = targets(journal)
+    for uuid in sorted(observed.vms):
+        seen = shown(observed.vms[uuid], observed)
+        known = may_run.followed(ledger, seen, under_way.get(uuid, frozenset()), pool, stamp)
+        if known is not None:
+            yield known

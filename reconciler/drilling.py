@@ -1,0 +1,106 @@
+"""Drilling: devices are tried before they are needed, and what one says counts only where it is bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from msgspec.structs import replace
+
+from fencing.binding import Bound, Mismatch, bound
+from fencing.devices import DeviceUse, Guard, Level
+from fencing.ladder import Power, Reading
+from membership.proofs import Drill
+from reconciler.accusing import Hearing
+from reconciler.observed import ObservedNode
+from reconciler.power import DeviceFound
+
+AGAIN_S = 600.0
+"""How soon a device is tried again that failed."""
+
+
+class Drilling:
+    """One node's. `seen_on` are devices that have said on, so that their off says something."""
+
+    def __init__(self) -> None:
+        self._seen_on: set[str] = set()
+        self._asked_s: dict[str, float] = {}
+
+    def reading(
+        self, seen: DeviceFound, use: DeviceUse, host: ObservedNode, at: Hearing
+    ) -> Reading:
+        """What the answer of a device is worth for the node on this host."""
+        unbound = self._unbound(seen, use, host, at)
+        if seen.power == Power.ON and not unbound:
+            self._seen_on.add(key(use.device, use.node))
+        return Reading(seen.device, Power(seen.power), unbound, seen.message)
+
+    def _unbound(self, seen: DeviceFound, use: DeviceUse, host: ObservedNode, at: Hearing) -> str:
+        """Why this device proves nothing of this node; "" where it does."""
+        if seen.power == Power.UNKNOWN:
+            return ""
+        rest = [_bios(other) for other in at.observed.nodes.values() if other.uuid != host.uuid]
+        binding = bound(seen.identity, _bios(host), rest)
+        if isinstance(binding, Mismatch):
+            return f"it is another server's: it says {binding.controller}, not {binding.server}"
+        drill = _drill(use, host, at)
+        if not isinstance(binding, Bound) and (drill is None or not drill.live):
+            return f"not bound to {use.node}: {binding.why}; cxm fence-drill {use.node}"
+        was_on = seen.power == Power.ON or key(use.device, use.node) in self._seen_on
+        was_on = was_on or (drill is not None and drill.passed_epoch_s > 0.0)
+        if Guard.SEEN_ON in use.guards and not was_on:
+            return "it has never said on, so its off says nothing"
+        return ""
+
+    def noted(
+        self, readings: Iterable[Reading], node: str, host: ObservedNode, at: Hearing
+    ) -> Iterator[tuple[str, Drill]]:
+        """The facts about devices of a node that is well: one that says on has passed."""
+        for reading in readings:
+            name = key(reading.device, node)
+            before = at.ledger.get(name, Drill)
+            if before is None or before.host != host.uuid:
+                before = Drill(device=reading.device, node=node, host=host.uuid)
+            passed = reading.power is Power.ON and not reading.unbound
+            yield (
+                name,
+                replace(
+                    before,
+                    passed=passed,
+                    passed_epoch_s=at.now.epoch_s if passed else before.passed_epoch_s,
+                    message=reading.unbound or reading.message or f"reads {reading.power.value}",
+                ),
+            )
+
+    def due(self, uses: Iterable[Level], host: ObservedNode, at: Hearing) -> Iterator[DeviceUse]:
+        """The devices of a node that is well which are to be read now."""
+        for use in (use for level in uses for use in level if not use.by_hand):
+            if self._is_due(use, host, at):
+                self._asked_s[key(use.device, use.node)] = at.now.mono_s
+                yield use
+
+    def _is_due(self, use: DeviceUse, host: ObservedNode, at: Hearing) -> bool:
+        asked_s = self._asked_s.get(key(use.device, use.node))
+        if asked_s is not None and at.now.mono_s - asked_s < AGAIN_S:
+            return False
+        drill = _drill(use, host, at)
+        if drill is None or not drill.passed:
+            return True
+        return at.now.epoch_s - drill.passed_epoch_s >= use.drill_s
+
+
+def key(device: str, node: str) -> str:
+    """Of the fact about this device for this node."""
+    return f"drill/{device}/{node}"
+
+
+def _drill(use: DeviceUse, host: ObservedNode, at: Hearing) -> Drill | None:
+    """What earlier trials showed; nothing of those with another host of that name."""
+    drill = at.ledger.get(key(use.device, use.node), Drill)
+    return drill if drill is not None and drill.host == host.uuid else None
+
+
+def _bios(host: ObservedNode) -> Mapping[str, str]:
+    return {
+        "system-serial-number": host.serial,
+        "baseboard-serial-number": host.board_serial,
+    }

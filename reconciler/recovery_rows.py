@@ -1,0 +1,81 @@
+"""The rows about dead nodes: whose record is reset, and when the pool writes the node off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.actions import UP, Blocked, Cause, Verb
+from reconciler.adoption import Adoption
+from reconciler.deaths import Deaths, recoverable
+from reconciler.drift import NodeChange, VmChange
+from reconciler.observed import Observed, ObservedNode
+from schema.model import VM, Node
+
+Row = VmChange | NodeChange | Blocked
+
+
+def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Iterator[Row]:
+    """For each certified node: a reset of each VM that is to run again, then the write-off."""
+    wishes = {real.uuid: vm for vm, real in adoption.vms}
+    for node, host in adoption.nodes:
+        proof = deaths.certified(host.uuid)
+        if proof is None:
+            continue
+        died = f"{node.name} is dead (certificate {proof.certificate.id})"
+        down = [
+            (vm, real)
+            for vm, real in adoption.vms
+            if real.node == host.uuid and real.power in UP and recoverable(vm)
+        ]
+        for vm, real in down:
+            message = f"{died}; its record is reset"
+            yield VmChange(vm, real, Verb.RESET, Cause.RECOVERY, "NodeDead", message, ("power",))
+        if not down and _to_write_off(host, observed):
+            yield _write_off(node, host, died, deaths, wishes, observed)
+
+
+def _to_write_off(host: ObservedNode, observed: Observed) -> bool:
+    """Whether the pool still counts on the host: VMs on it, its marks on their disks, its readiness."""
+    return host.enabled or any(
+        real.node == host.uuid or any(host.uuid in disk.locked_by for disk in real.disks)
+        for real in observed.vms.values()
+    )
+
+
+def _write_off(
+    node: Node,
+    host: ObservedNode,
+    died: str,
+    deaths: Deaths,
+    wishes: dict[str, VM],
+    observed: Observed,
+) -> Row:
+    """It resets whatever is resident there, so all of that has to be proven first."""
+    for uuid in sorted(observed.vms):
+        real = observed.vms[uuid]
+        if real.node != host.uuid:
+            continue
+        vm = wishes.get(uuid)
+        accepted = (
+            vm.recovery.proof if vm is not None else (deaths.proofs[host.uuid].certificate.kind,)
+        )
+        doubts = deaths.unproven(real, accepted)
+        if doubts:
+            name = f"vm/{vm.name}" if vm is not None else f'"{real.name}"'
+            where = ", ".join(_name(doubt.host, observed) for doubt in doubts)
+            return Blocked(
+                object=f"node/{node.name}",
+                verb=Verb.WRITE_OFF,
+                cause=Cause.RECOVERY,
+                reason="Unproven",
+                message=f"{died}, but {name} may still run on {where}",
+                remedy=f"cxm why node/{node.name}",
+            )
+    message = f"{died}; the pool frees what it holds"
+    return NodeChange(node, host, Verb.WRITE_OFF, Cause.RECOVERY, "NodeDead", message)
+
+
+def _name(uuid: str, observed: Observed) -> str:
+    """The pool's own name for a host."""
+    host = observed.nodes.get(uuid)
+    return host.name if host is not None else uuid
