@@ -328,7 +328,7 @@ def supposing(run: Invocation, settings: Settings, loaded: Loaded, head: Head | 
 
 def _untied(ledger: Ledger) -> Ledger:
     """Without the agreed target, which no tree that is only supposed could stand up to."""
-    return Ledger(facts={key: fact for key, fact in ledger.facts.items() if key != "target"})
+    return Ledger().merge(fact for key, fact in ledger.facts.items() if key != "target")
 
 
 def _core(

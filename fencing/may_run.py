@@ -95,6 +95,17 @@ def followed(
     return None if said == _told(ledger, shown.vm) else said
 
 
+def stands(ledger: Ledger, vm: str, home: str | None, pool: Pool) -> bool:
+    """Whether the ledger says of a VM that is at rest on `home` (None: nowhere) just that. Of nearly all
+    of them it does, and they are asked about at every step."""
+    told = _told(ledger, vm)
+    if told is None or told.reset:
+        return False
+    if home is None:
+        return not told.places
+    return len(told.places) == 1 and told.places[0].host == home and home in pool.hosts
+
+
 def doubts(
     ledger: Ledger,
     shown: Shown,

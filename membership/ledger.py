@@ -12,7 +12,7 @@ is understood here: peers are upgraded one after the other, and must agree all t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, TypeVar, get_args
 
 import msgspec
@@ -258,9 +258,8 @@ def _stamp(fact: Fact) -> int:
     return int.from_bytes(hashlib.sha256(written(fact)).digest()[:8], "big")
 
 
-def _forget(merged: dict[str, Fact], news: Iterable[Fact]) -> int:
-    """Drop the oldest of too many withdrawn facts. What their stamps change in that of the whole."""
-    change = 0
+def _too_many(merged: Mapping[str, Fact], news: Iterable[Fact]) -> Iterator[Fact]:
+    """The oldest of too many withdrawn facts, of the kinds that `news` adds to."""
     for prefix, most in TOMBSTONES.items():
         if not any(f.key.startswith(prefix) and isinstance(f.value, Withdrawn) for f in news):
             continue
@@ -269,9 +268,7 @@ def _forget(merged: dict[str, Fact], news: Iterable[Fact]) -> int:
             for key, fact in merged.items()
             if key.startswith(prefix) and isinstance(fact.value, Withdrawn)
         ]
-        for fact in sorted(gone, key=_rank, reverse=True)[most:]:
-            change ^= _stamp(merged.pop(fact.key))
-    return change
+        yield from sorted(gone, key=_rank, reverse=True)[most:]
 
 
 def _hold(fact: Fact) -> Hold | None:
@@ -282,27 +279,56 @@ def _hold(fact: Fact) -> Hold | None:
     return fact.value if isinstance(fact.value, Hold) else None
 
 
+def _holds(facts: Mapping[str, Fact]) -> tuple[Hold, ...]:
+    found = (_hold(fact) for key, fact in facts.items() if key.startswith(HOLD))
+    return tuple(hold for hold in found if hold is not None)
+
+
 class Ledger(Frozen, frozen=True, kw_only=True):
     """An immutable set of facts, one per key, made by merging. `facts` iterates in the order of the
-    keys; `stamp` sums up all of them."""
+    keys; `stamp` sums up all of them. `term` is the highest that any fact has carried, 0 in an empty
+    ledger, and `last_seq` the highest number of one; `holds` are those that stand. All three are asked
+    for at every turn, where there may be tens of thousands of facts."""
 
     facts: Mapping[str, Fact] = field(default_factory=dict)
     stamp: int = 0
+    term: int = 0
+    last_seq: int = 0
+    holds: tuple[Hold, ...] = ()
 
     def merge(self, facts: Iterable[Fact]) -> Ledger:
         """This ledger and `facts` together: per key the higher (term, seq)."""
-        facts = tuple(facts)
         merged = dict(self.facts)
         stamp = self.stamp
+        won: list[Fact] = []
+        lost: list[Fact] = []
         for fact in facts:
             known = merged.get(fact.key)
-            if known is None or _rank(fact) > _rank(known):
-                stamp ^= _stamp(fact) if known is None else _stamp(fact) ^ _stamp(known)
-                merged[fact.key] = fact
-        stamp ^= _forget(merged, facts)
+            if known is not None and _rank(fact) <= _rank(known):
+                continue
+            stamp ^= _stamp(fact) if known is None else _stamp(fact) ^ _stamp(known)
+            lost += () if known is None else (known,)
+            merged[fact.key] = fact
+            won.append(fact)
+        if not won:
+            return self
+        for gone in _too_many(merged, won):
+            stamp ^= _stamp(merged.pop(gone.key))
+            lost.append(gone)
         if merged.keys() != self.facts.keys():
             merged = {key: merged[key] for key in sorted(merged)}
-        return Ledger(facts=merged, stamp=stamp)
+        term = max(self.term, *(fact.term for fact in won))
+        last_seq = max(self.last_seq, *(fact.seq for fact in won))
+        if any(fact.term == term or fact.seq == last_seq for fact in lost):
+            term = max(fact.term for fact in merged.values())
+            last_seq = max(fact.seq for fact in merged.values())
+        return Ledger(
+            facts=merged,
+            stamp=stamp,
+            term=term,
+            last_seq=last_seq,
+            holds=_holds(merged) if any(f.key.startswith(HOLD) for f in won) else self.holds,
+        )
 
     @property
     def digest(self) -> str:
@@ -329,13 +355,8 @@ class Ledger(Frozen, frozen=True, kw_only=True):
         )
 
     @property
-    def term(self) -> int:
-        """The highest term that any fact carries; 0 in an empty ledger."""
-        return max((fact.term for fact in self.facts.values()), default=0)
-
-    @property
     def next_seq(self) -> int:
-        return 1 + max((fact.seq for fact in self.facts.values()), default=0)
+        return self.last_seq + 1
 
     def values(self, kind: type[V]) -> tuple[V, ...]:
         return tuple(f.value for f in self.facts.values() if isinstance(f.value, kind))
@@ -347,11 +368,6 @@ class Ledger(Frozen, frozen=True, kw_only=True):
     @property
     def target(self) -> Target | None:
         return self.get("target", Target)
-
-    @property
-    def holds(self) -> tuple[Hold, ...]:
-        found = (_hold(fact) for fact in self.facts.values())
-        return tuple(hold for hold in found if hold is not None)
 
     def freezes(self, now: Now) -> tuple[Freeze, ...]:
         """Freezes that have not expired."""

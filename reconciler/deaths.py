@@ -110,8 +110,12 @@ def followed(
 ) -> Iterator[MayRun]:
     """May-run of each VM of the pool, where the observation changes it."""
     under_way = targets(journal)
-    for uuid in sorted(observed.vms):
-        seen = shown(observed.vms[uuid], observed)
+    resets = frozenset(observed.resets)
+    for uuid, real in observed.vms.items():
+        busy = real.operations or uuid in under_way or uuid in resets
+        if not busy and may_run.stands(ledger, uuid, real.node, pool):
+            continue
+        seen = shown(real, observed)
         known = may_run.followed(ledger, seen, under_way.get(uuid, frozenset()), pool, stamp)
         if known is not None:
             yield known

@@ -326,8 +326,7 @@ class Reconciler:
         if moves.hold:
             # Before the term that it is about: whoever knows that one asks for no hold any more.
             self._hold(moves.hold, now)
-        for key, value, term in moves.facts:
-            self._share(now, key, value, term=term)
+        self._share_all(now, moves.facts)
         self._effects += moves.effects
         if moves.entries or moves.facts:
             self._wake(now)
@@ -671,6 +670,17 @@ class Reconciler:
         record = Record(seq=self._journal.last_seq + 1, at_s=now.mono_s, entry=entry)
         self._journal.apply(record)
         self._effects.append(Write(record=record))
+
+    def _share_all(self, now: Now, facts: Iterable[tuple[str, FactValue, int]]) -> None:
+        """As `_share`, of as many facts as a pool has VMs."""
+        first = self._ledger.next_seq
+        new = [
+            Fact(key=key, term=term, seq=seq, at_epoch_s=now.epoch_s, value=value)
+            for seq, (key, value, term) in enumerate(facts, start=first)
+        ]
+        if new:
+            self._ledger = self._ledger.merge(new)
+            self._effects += [Share(fact=fact) for fact in new]
 
     def _share(self, now: Now, key: str, value: FactValue, *, term: int | None = None) -> None:
         """`term`: in which this was begun, where that must not outrank what a successor says since."""
