@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from simulator.contact import answers
 from simulator.database import Row
 from simulator.datamodel import Message
 from simulator.events import Registrations
@@ -70,15 +71,20 @@ class Call:
         """Take as long as this kind of work takes."""
         await self.work(self.site.latencies.draw(latency))
 
-    def assert_reachable(self, host: HostState) -> None:
-        """CANNOT_CONTACT_HOST if the master does not hear it, or HOST_OFFLINE once it is known."""
+    async def assert_reachable(self, host: HostState) -> None:
+        """CANNOT_CONTACT_HOST if the master does not hear it, after as long as it takes to find
+        that out; HOST_OFFLINE at once when it is known already."""
+        if host.reachable:
+            return
+        if not self.pool.is_live(host.row):
+            raise ApiError("HOST_OFFLINE", host.row.ref)
+        await answers(self, host)
         if not host.reachable:
-            known = not self.pool.is_live(host.row)
-            raise ApiError("HOST_OFFLINE" if known else "CANNOT_CONTACT_HOST", host.row.ref)
+            raise ApiError("CANNOT_CONTACT_HOST", host.row.ref)
 
-    def forward(self, host: HostState) -> None:
-        """Have the rest done by ``host``, which must be reachable."""
-        self.assert_reachable(host)
+    async def forward(self, host: HostState) -> None:
+        """Have the rest done by ``host``. Nothing is waited for if that is reachable."""
+        await self.assert_reachable(host)
         self.at, self._boots, self._host_ref = host.machine, host.machine.boots, host.row.ref
         if self.task is not None:
             self.pool.db.update(self.task, resident_on=host.row.ref)

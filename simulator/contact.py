@@ -1,8 +1,14 @@
 """Whether a host answers its master, and what it costs to find out."""
 
-from simulator.calls import Call
-from simulator.pool import HostState
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from simulator.values import ApiError
+
+if TYPE_CHECKING:
+    from simulator.calls import Call
+    from simulator.pool import HostState
 
 
 async def answers(call: Call, host: HostState) -> bool:
@@ -15,7 +21,8 @@ async def answers(call: Call, host: HostState) -> bool:
             return site.machines.hears(asking, machine)
         if not machine.toolstack:
             return False
-        if not (site.machines.hung(machine) or site.faults.active("api-hang", host=host.name)):
+        stuck = site.faults.active("api-hang", host=host.name, method="pool.is_slave")
+        if not (stuck or site.machines.hung(machine)):
             return True
         await site.machines.changed()
 

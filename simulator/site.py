@@ -21,7 +21,7 @@ from simulator.toolstacks import Toolstacks
 
 
 class Site:
-    """The one reality. ``reign`` is the database of the master that came up last."""
+    """The one reality. ``reign`` is the newest database: of whoever became master last."""
 
     reign: Pool
 

@@ -21,6 +21,9 @@ from simulator.site import Site
 from simulator.spec import PoolSpec
 from simulator.values import Unreachable, Value
 
+_CONNECTION = ("api-hang", "hang", "net-cut")
+"""Faults that change who hears whom."""
+
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
@@ -48,7 +51,7 @@ class World:
 
     @property
     def pool(self) -> Pool:
-        """The database of the master that came up last, as the API shows it there."""
+        """The newest database: of whoever became master last, as the API shows it there."""
         return self.site.reign
 
     @property
@@ -148,7 +151,7 @@ class World:
             toolstacks.stop(self._struck(fault))
         elif fault.name == "db-rollback":
             toolstacks.roll_back(self._struck(fault))
-        elif fault.name in ("hang", "net-cut"):
+        elif fault.name in _CONNECTION:
             self.site.settle()
 
     def _fault_ended(self, fault: Fault) -> None:
@@ -158,7 +161,7 @@ class World:
             self.power_on(self._struck(fault).name)
         elif fault.name in ("api-restart", "db-rollback"):
             toolstacks.start(self._struck(fault))
-        elif fault.name in ("hang", "net-cut"):
+        elif fault.name in _CONNECTION:
             self.site.settle()
 
     def _struck(self, fault: Fault) -> Machine:

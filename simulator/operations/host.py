@@ -25,7 +25,7 @@ async def disable(call: Call, host_ref: str, *_auto_enable: bool) -> None:
 @operation("host.enable", tracked=True)
 async def enable(call: Call, host_ref: str) -> None:
     host = call.pool.host_of(host_ref)
-    call.forward(host)
+    await call.forward(host)
     call.pool.db.update(host.row, enabled=True)
 
 

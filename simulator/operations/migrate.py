@@ -31,16 +31,13 @@ async def move(call: Call, vm: Row, host_ref: str, force: bool) -> None:
     target = placement.assert_can_host(pool, vm, host_ref)
     if not force:
         placement.assert_cpu_fits(vm, target.row)
-    # Both, before anything is reserved that nobody would give back.
-    call.assert_reachable(target)
-    call.assert_reachable(source)
-    reserve(call, vm, target)
-    call.forward(source)
-    with host_occupied(call, target.row, "vm_migrate"):
-        try:
+    await reserve(call, vm, target)
+    try:
+        await call.forward(source)
+        with host_occupied(call, target.row, "vm_migrate"):
             await _transfer(call, vm, source, target)
-        finally:
-            _tidy(call, vm, target)
+    finally:
+        _tidy(call, vm, target)
     said = f"migrated from host: {called(source.row)} to host: {called(target.row)}"
     say(call, vm, "VM_MIGRATED", said)
 

@@ -38,7 +38,7 @@ async def bring_up(call: Call, vm: Row, host: HostState, paused: bool) -> None:
     """Build the VM's domain on the host. The reservation is made before anything is waited for."""
     pool = call.pool
     total = pool.latencies.draw("start")
-    reserve(call, vm, host)
+    await reserve(call, vm, host)
     with host_occupied(call, host.row, "vm_start"):
         try:
             await call.work(0.1 * total)
@@ -57,9 +57,9 @@ async def bring_up(call: Call, vm: Row, host: HostState, paused: bool) -> None:
     say(call, vm, "VM_STARTED", f"started on host: {called(host.row)}")
 
 
-def reserve(call: Call, vm: Row, host: HostState) -> None:
+async def reserve(call: Call, vm: Row, host: HostState) -> None:
     """Hand the work to the host and count the VM's memory there from now on."""
-    call.forward(host)
+    await call.forward(host)
     call.pool.db.update(
         vm,
         scheduled_to_be_resident_on=host.row.ref,
@@ -108,7 +108,7 @@ async def _set_paused(call: Call, vm_ref: str, name: str, *, paused: bool) -> No
     pool = call.pool
     vm = pool.db.row("VM", vm_ref)
     async with occupied(call, vm, name):
-        host = to_resident(call, vm)
+        host = await to_resident(call, vm)
         await call.take("pause")
         assert_runs(call, vm, host)
         pool.domains.set_paused(host.name, vm.text("uuid"), paused)
@@ -122,7 +122,7 @@ async def _set_paused(call: Call, vm_ref: str, name: str, *, paused: bool) -> No
 async def clean_shutdown(call: Call, vm_ref: str) -> None:
     vm = call.pool.db.row("VM", vm_ref)
     async with occupied(call, vm, "clean_shutdown"):
-        host = to_resident(call, vm)
+        host = await to_resident(call, vm)
         await _guest_stops(call, vm, host)
         take_down(call, vm, host)
         await call.work(vm.number("shutdown_delay"))
@@ -142,7 +142,7 @@ async def _kill(call: Call, vm: Row) -> None:
         devices.discard_suspend_image(call.pool, vm)
         guests.show_halted(call.pool, vm)
         return
-    host = to_resident(call, vm)
+    host = await to_resident(call, vm)
     total = call.pool.latencies.draw("hard_shutdown")
     call.allow_cancel(False)
     await call.work(0.3 * total)
@@ -179,7 +179,7 @@ _CLEAN_STOP_FAILED = (
 async def clean_reboot(call: Call, vm_ref: str) -> None:
     vm = call.pool.db.row("VM", vm_ref)
     async with occupied(call, vm, "clean_reboot"):
-        host = to_resident(call, vm)
+        host = await to_resident(call, vm)
         await _guest_stops(call, vm, host)
         await _again(call, vm, host)
     say(call, vm, "VM_REBOOTED", "rebooted cleanly")
@@ -189,7 +189,7 @@ async def clean_reboot(call: Call, vm_ref: str) -> None:
 async def hard_reboot(call: Call, vm_ref: str) -> None:
     vm = call.pool.db.row("VM", vm_ref)
     async with occupied(call, vm, "hard_reboot"):
-        host = to_resident(call, vm)
+        host = await to_resident(call, vm)
         await call.take("hard_shutdown")
         await _again(call, vm, host)
     say(call, vm, "VM_REBOOTED", "rebooted forcibly")
@@ -223,10 +223,10 @@ def take_down(call: Call, vm: Row, host: HostState) -> None:
     guests.show_halted(call.pool, vm)
 
 
-def to_resident(call: Call, vm: Row) -> HostState:
+async def to_resident(call: Call, vm: Row) -> HostState:
     """Hand the call to the host where the VM is."""
     host = call.pool.host_of(vm.text("resident_on"))
-    call.forward(host)
+    await call.forward(host)
     return host
 
 

@@ -106,7 +106,7 @@ async def designate_new_master(call: Call, host_ref: str) -> None:
     if new is call.pool.master:
         return
     for host in call.pool.hosts.values():
-        call.assert_reachable(host)
+        await call.assert_reachable(host)
     await call.take("sync")
     call.pool.links.copy_now()
     for host in call.pool.hosts.values():

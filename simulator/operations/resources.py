@@ -115,7 +115,7 @@ async def set_vcpus_number_live(call: Call, vm_ref: str, count: int) -> None:
     vm = pool.db.row("VM", vm_ref)
     async with occupied(call, vm, "changing_VCPUs_live"):
         _assert_vcpus(count, vm.number("VCPUs_max"), "VCPUs_number_live", count)
-        to_resident(call, vm)
+        await to_resident(call, vm)
         await call.take("pause")
         metrics = pool.db.row("VM_metrics", vm.text("metrics"))
         loads: Value = {str(number): 0.0 for number in range(count)}

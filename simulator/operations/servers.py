@@ -29,7 +29,7 @@ async def _go_down(call: Call, host_ref: str, operation_: str) -> None:
     host = call.pool.host_of(host_ref)
     if host.row.flag("enabled"):
         raise ApiError("HOST_NOT_DISABLED")
-    call.forward(host)
+    await call.forward(host)
     await call.take("write")
     shown = {**host.row.map("current_operations"), call.task_ref: operation_}
     call.pool.db.update(host.row, current_operations=shown)
@@ -84,7 +84,7 @@ async def power_on(call: Call, host_ref: str) -> None:
 async def restart_agent(call: Call, host_ref: str) -> None:
     """The toolstack restarts; VMs run on."""
     host = call.pool.host_of(host_ref)
-    call.forward(host)
+    await call.forward(host)
     call.site.in_background(_restart(host))
 
 

@@ -125,7 +125,7 @@ def _assert_device_free(call: Call, vm: Row, cls: str, field: str, device: str) 
 @operation("PBD.plug", tracked=True)
 async def plug_pbd(call: Call, ref: str) -> None:
     pbd = call.pool.db.row("PBD", ref)
-    call.forward(call.pool.host_of(pbd.text("host")))
+    await call.forward(call.pool.host_of(pbd.text("host")))
     if not pbd.flag("currently_attached"):
         await call.take("plug")
         call.pool.db.update(pbd, currently_attached=True)
@@ -135,7 +135,7 @@ async def plug_pbd(call: Call, ref: str) -> None:
 async def unplug_pbd(call: Call, ref: str) -> None:
     pbd = call.pool.db.row("PBD", ref)
     host = call.pool.host_of(pbd.text("host"))
-    call.forward(host)
+    await call.forward(host)
     for vm in call.pool.residents(host.row):
         for _, vdi in devices.vdis_of(call.pool, vm):
             if vdi.text("SR") == pbd.text("SR"):

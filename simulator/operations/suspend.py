@@ -23,7 +23,7 @@ async def suspend(call: Call, vm_ref: str) -> None:
     pool = call.pool
     vm = pool.db.row("VM", vm_ref)
     async with occupied(call, vm, "suspend"):
-        host = to_resident(call, vm)
+        host = await to_resident(call, vm)
         devices.suspend_sr(pool, vm)
         call.allow_cancel(True)
         await _stream(call, vm)
@@ -55,7 +55,7 @@ async def _restore(call: Call, vm: Row, host: HostState, paused: bool) -> None:
     pool = call.pool
     placement.assert_cpu_fits(vm, host.row)
     flags = vm.map("last_boot_CPU_flags")
-    reserve(call, vm, host)
+    await reserve(call, vm, host)
     with host_occupied(call, host.row, "vm_resume"):
         try:
             devices.attach(pool, vm, call.task_ref)

@@ -31,13 +31,17 @@ async def test_a_host_cut_off_runs_on_and_is_not_live_after_ten_minutes(client: 
     world, xen2 = client.world, client.host("xen2")
     world.faults.start("net-cut", 1300, host="xen2", **{"from": "hosts"})
     assert world.running_on("mute").hosts == ("xen2",)
-    shutdown = ("VM.hard_shutdown", await client.vm("mute"))
+    shutdown, clock = ("VM.hard_shutdown", await client.vm("mute")), world.pool.clock
+    began = clock.now()
     assert await client.refused(*shutdown) == ["CANNOT_CONTACT_HOST", xen2]
-    await later(client, 590)
+    assert 3 <= clock.now() - began <= 131, "nobody refuses: TCP has to give up"
+    await later(client, began + 590 - clock.now())
     assert await live(client, "xen2")
     await later(client, 15)
     assert not await live(client, "xen2")
+    began = clock.now()
     assert await client.refused(*shutdown) == ["HOST_OFFLINE", xen2]
+    assert clock.now() - began < 1, "known already"
     await later(client, 700)
     assert await live(client, "xen2"), "heard again, without any restart"
     assert (await client.record("mute"))["power_state"] == "Running"
@@ -114,6 +118,15 @@ async def test_declaring_a_hung_host_dead_blocks_until_its_power_is_cut(client: 
     assert (await client.record("mute"))["power_state"] == "Halted"
     assert world.running_on("mute").hosts == ()
     assert await live(client, "xen2"), "the flag is not touched"
+
+
+async def test_declaring_a_host_dead_whose_toolstack_hangs_waits_for_it(client: Any) -> None:
+    world, xen2 = client.world, client.host("xen2")
+    world.faults.start("api-hang", 300, host="xen2")
+    with pytest.raises(ApiError, match="HOST_IS_LIVE"):
+        await (await silent(client.call("host.declare_dead", xen2), seconds=290))
+    world.faults.start("api-hang", 300, host="xen2", method="VM.start")
+    assert await client.refused("host.declare_dead", xen2) == ["HOST_IS_LIVE", xen2]
 
 
 async def test_a_hang_that_passes_goes_on_where_it_was(client: Any) -> None:
