@@ -117,8 +117,11 @@ class Session:
     async def raw(self, method: str, *params: Value) -> Any:
         answer = await post(self._url, "/jsonrpc", request(method, params))
         message = msgspec.json.decode(answer.body)
-        if "error" in message:
-            raise Refused(message["error"]["message"], message["error"]["data"])
+        error = message.get("error")
+        if isinstance(error, list):  # a host that is booting, or in emergency mode
+            raise Refused(error[0], error[1:])
+        if error is not None:
+            raise Refused(error["message"], error["data"])
         return message["result"]
 
 

@@ -144,11 +144,10 @@ def _redirection(url: str, away_from: str) -> str:
     """The address to which a slave sends a client; OSError while it is the old one."""
     with pytest.raises(XenAPI.Failure) as redirected:
         _session(url)
-    code, address = redirected.value.details
-    assert code == "HOST_IS_SLAVE"
-    if address in away_from:
-        raise ConnectionError(f"still {address}")
-    return str(address)
+    code, *params = redirected.value.details
+    if code != "HOST_IS_SLAVE" or params[0] in away_from:
+        raise ConnectionError(f"still {code} {params}")
+    return str(params[0])
 
 
 async def test_plain_xmlrpc_gets_dates_digits_and_doubles(tmp_path: Path) -> None:
