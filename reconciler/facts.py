@@ -16,7 +16,7 @@ from reconciler.messages import PoolLost
 from reconciler.observed import STALE_AFTER_S, Observed
 from reconciler.revisions import Revisions
 from reconciler.takeover import Stage
-from schema.model import Desired
+from schema.model import VM, Desired, Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +69,9 @@ class Facts:
     def stale(self, now: Now) -> bool:
         """Whether nothing may be decided from what was observed last."""
         return self.observed is None or self.observed.age_s(now.mono_s) > STALE_AFTER_S
+
+
+def wish_of(desired: Desired, name: str) -> VM | Node | None:
+    """What a tree says of the object of this name for people."""
+    kind, _, rest = name.partition("/")
+    return desired.vms.get(rest) if kind == "vm" else desired.nodes.get(rest)

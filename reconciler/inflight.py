@@ -243,10 +243,11 @@ def _judged(
             failures = max(1, failures - 1)
         if isinstance(outcome, Retry) and outcome.reason == NOT_SHARED:
             failures = max(1, failures - 1)  # It was not made: nothing is wrong with it.
-    if isinstance(outcome, Retry):
+    if isinstance(outcome, Retry) and outcome.reason in CALLER_LOST:
+        # The pool refused nothing, and waiting might lose the room to another.
+        failures = max(1, failures - 1)
+    elif isinstance(outcome, Retry):
         wait_s = max(outcome.after_s, backoff_s(policy, failures))
-        if outcome.reason in CALLER_LOST:
-            wait_s = 0.0  # The pool refused nothing, and waiting might lose the room to another.
         if failures >= policy.stalled_after:
             outcome = Stalled(reason=outcome.reason, message=outcome.message)
     return Settled(

@@ -315,9 +315,10 @@ class Leading:
 
     def _probe(self, ground: Ground, now: Now, moves: Moves) -> None:
         """Ask the servers of which no daemon tells that they are well."""
+        addresses: dict[str, str] = {}
         if ground.desired is not None and ground.observed is not None:
             addresses = asked(ground.desired, ground.observed, self._pushed)
-            moves.effects += self.probing.due(addresses, now)
+        moves.effects += self.probing.due(addresses, now)
 
     def notes(self, ground: Ground) -> dict[str, str]:
         """What the heartbeats tell others of this node."""

@@ -14,7 +14,10 @@ from schema.model import Desired, Node, Role
 
 WITHIN_S = 2.0
 EVERY_S = 1.0
-"""From the end of one question to the next: death is to be believed within seconds."""
+"""From one question to the next, where none was answered: death is to be believed within seconds."""
+
+REST_S = 3.0
+"""The same where the last one was."""
 
 REPORTS_FOR_S = 10.0
 """So long an answer is a sign that the server is well."""
@@ -42,8 +45,7 @@ class Probing:
             del self._asked[name]
         for name, address in addresses.items():
             last = self._asked.get(name)
-            wait_s = WITHIN_S + EVERY_S if last is not None and last.open else EVERY_S
-            if last is not None and now.mono_s - last.asked_s < wait_s:
+            if last is not None and now.mono_s < _next_s(last):
                 continue
             asked = _Asked(now.mono_s) if last is None else replace(last, asked_s=now.mono_s)
             self._asked[name] = replace(asked, open=True)
@@ -81,7 +83,15 @@ class Probing:
     @property
     def deadline_s(self) -> float | None:
         """When the next question is due."""
-        return min((asked.asked_s + EVERY_S for asked in self._asked.values()), default=None)
+        return min((_next_s(asked) for asked in self._asked.values()), default=None)
+
+
+def _next_s(last: _Asked) -> float:
+    """When to ask again; a question that has no answer yet is given its time."""
+    if last.open:
+        return last.asked_s + WITHIN_S + EVERY_S
+    answers = last.answered_s is not None and last.failing_s is None
+    return last.asked_s + (REST_S if answers else EVERY_S)
 
 
 def _news(event: Probed, last: _Asked) -> bool:

@@ -34,12 +34,13 @@ from reconciler.asking import decide
 from reconciler.deaths import Deaths
 from reconciler.diff import diff
 from reconciler.drift import Drift
-from reconciler.facts import Facts
+from reconciler.facts import Facts, wish_of
 from reconciler.foretelling import outlived, still_told, taken_in, told
 from reconciler.guarding import Guarding
 from reconciler.inflight import found_open, settle, timeout_s
 from reconciler.journal import InFlight, JournalState
 from reconciler.leading import Ground, Leading, Moves
+from reconciler.looking import Looking
 from reconciler.messages import (
     Announced,
     Ask,
@@ -50,7 +51,6 @@ from reconciler.messages import (
     FetchFailed,
     Gathered,
     HandOver,
-    Look,
     PageTold,
     Perform,
     PoolLost,
@@ -102,7 +102,7 @@ from reconciler.sightings import excuses, sight
 from reconciler.status import Status
 from reconciler.verdicts import lost_source, stalled
 from reconciler.why import Why, explain
-from schema.model import VM, Desired, Node, Source
+from schema.model import Desired, Source
 from schema.model import Retry as RetryPolicy
 
 STEP_INTERVAL_S = 1.0
@@ -159,11 +159,7 @@ class Reconciler:
         self._stepped_s: float | None = None
         self._due_s: float | None = None
         self._fresh = False
-        self._looking = False
-        self._looks = 0
-        self._look_s: float | None = None
-        self._answered_s: float | None = None
-        self._failures = 0
+        self._looking = Looking(random)
         self._effects: list[Effect] = []
         self._desired_before: Desired | None = kept.desired if kept is not None else None
         self._staging = False
@@ -230,7 +226,7 @@ class Reconciler:
         if decision.approve is not None:
             self._follow(self._revisions.approve(decision.approve, self._ledger.target), now)
         if decision.look:
-            reply = self._look_on_request(reply, now)
+            reply = replace(reply, look=self._looking.asked(now))
         if decision.hand_over is not None:
             self._effects.append(HandOver(to=decision.hand_over))
         if reply.accepted:
@@ -243,7 +239,7 @@ class Reconciler:
         """The monotonic moment at which time alone asks for a `Tick`."""
         moments = [
             self._due_s,
-            None if self._looking else self._look_s,
+            self._looking.deadline_s,
             self._leading.deadline_s,
             self._pager.deadline_s,
             self._guarding.deadline_s,
@@ -433,8 +429,7 @@ class Reconciler:
             self._believe(now)
 
     def _looked(self, event: SourceSeen | SourceFailed, now: Now) -> None:
-        self._looking = False
-        self._looks += 1
+        self._looking.ended()
         if isinstance(event, SourceFailed):
             self._lose(event, now)
             return
@@ -446,13 +441,12 @@ class Reconciler:
 
     def _believe(self, now: Now) -> None:
         """Subversion answered, and what it showed is here. A head that cannot be fetched is no answer."""
-        self._failures = 0
-        self._answered_s = now.mono_s
+        self._looking.believed(now)
         if self._journal.source_lost is not None:
             self._write(now, SourceBack())
 
     def _lose(self, event: SourceFailed | FetchFailed, now: Now) -> None:
-        self._failures += 1
+        self._looking.failed()
         lost = SourceLost(reason=event.reason, message=event.message)
         if lost != self._journal.source_lost:
             self._write(now, lost)
@@ -485,30 +479,15 @@ class Reconciler:
             return
         by = f"r{self._in_force()}"
         for name, subject in self._facts(now).subjects.items():
-            if subject in self._journal.backoff and _wish(before, name) != _wish(desired, name):
+            if subject in self._journal.backoff and wish_of(before, name) != wish_of(desired, name):
                 self._write(now, Retried(object=name, subject=subject, by=by))
-
-    # --- looking at Subversion ------------------------------------------------------------------
 
     def _settings(self) -> Source:
         desired = self._desired()
         return desired.cluster.source if desired is not None else Source()
 
     def _look(self, now: Now) -> None:
-        source = self._settings()
-        self._looking = True
-        self._effects.append(Look(timeout_s=source.timeout_s))
-        spread = source.jitter * (2.0 * self._random.random() - 1.0)
-        self._look_s = now.mono_s + source.poll_s * (1.0 + spread)
-
-    def _look_on_request(self, reply: Reply, now: Now) -> Reply:
-        """A look under way may have read before the commit that is asked about: then the next counts."""
-        number = self._looks + (2 if self._looking else 1)
-        if self._looking:
-            self._look_s = now.mono_s
-        else:
-            self._look(now)
-        return replace(reply, look=number)
+        self._effects.append(self._looking.begin(self._settings(), now))
 
     # --- one step -------------------------------------------------------------------------------
 
@@ -520,7 +499,7 @@ class Reconciler:
         self._due_s = earliest if self._due_s is None else min(self._due_s, earliest)
 
     def _advance(self, now: Now) -> None:
-        if not self._looking and self._look_s is not None and self._look_s <= now.mono_s:
+        if self._looking.due(now):
             self._look(now)
         if self._due_s is not None and self._due_s <= now.mono_s:
             self._step(now)
@@ -714,16 +693,10 @@ class Reconciler:
             planned=self._planned_for,
             proposed=self._proposed,
             proof_s=self._proof_s,
-            looks=self._looks,
-            answered_s=self._answered_s,
-            failures=self._failures,
+            looks=self._looking.looks,
+            answered_s=self._looking.answered_s,
+            failures=self._looking.failures,
             stage=self._leading.takeover.stage,
             hindrance=self._leading.hindrance,
             decides=self._leading.decides(now),
         )
-
-
-def _wish(desired: Desired, name: str) -> VM | Node | None:
-    """What a tree says of the object of this name for people."""
-    kind, _, rest = name.partition("/")
-    return desired.vms.get(rest) if kind == "vm" else desired.nodes.get(rest)

@@ -28,6 +28,8 @@ from reconciler.messages import (
     PageTold,
     Perform,
     PoolObserved,
+    Probe,
+    Probed,
     Reply,
     RevokeSession,
     SessionOpened,
@@ -180,6 +182,8 @@ class Pair:
                     answers.append(SessionRevoked(term=term, done=True))
                 case OpenSession(term=term):
                     answers.append(SessionOpened(term=term, sealed=f"session of {node.name}"))
+                case Probe(name=name):
+                    answers.append(Probed(name=name, answers=True, at_s=self.now_s))
                 case Tell(page=page):
                     answers.append(PageTold(page=page))
                 case Look() | Stage():

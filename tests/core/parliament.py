@@ -49,6 +49,7 @@ from reconciler.messages import (
     SourceSeen,
     Staged,
     Tell,
+    TermClaimed,
     Tick,
     TreeLoaded,
     ViewPushed,
@@ -321,17 +322,15 @@ class Parliament:
                 ends = [moment for moment in self.pool.moments if moment > self.now_s]
                 self.now_s = min([self.now_s + ROUND_S, *ends])
                 continue
-            moments = [s.plan.next_s for s in statuses if s.plan.next_s is not None]
-            next_s = min(moments, default=None)
+            next_s = min((t for s in statuses if (t := s.plan.next_s) is not None), default=None)
             if next_s is None or next_s > self.given.now.mono_s + HORIZON_S:
                 return
             self.now_s, quiet = max(next_s, self.now_s + 0.1), 0
         raise AssertionError("it never comes to rest")
 
     def ask(self, name: str, ask: Ask) -> Reply:
-        member = self.members[name]
-        reply, effects = member.alive.ask(ask, self.now)
-        self._carry_out(member, effects)
+        reply, effects = self[name].alive.ask(ask, self.now)
+        self._carry_out(self[name], effects)
         self.settle()
         return reply
 
@@ -438,7 +437,7 @@ class Parliament:
                 self._flush(member)
                 member.events.append(Announced(term=term, names=self._reached(member)))
             case ClaimTerm(term=term, mark=mark):
-                member.events.append(claimed(self.claims, term, mark))
+                member.events.append(self._claimed(term, mark))
             case RevokeSession(term=term, sealed=sealed):
                 holder = self.sessions.pop(sealed, None)
                 if holder is not None and self.members[holder].core is not None:
@@ -449,12 +448,14 @@ class Parliament:
                 self.sessions[sealed] = member.name
                 member.events.append(SessionOpened(term=term, sealed=sealed))
             case CloseSession():
-                for key in [key for key, name in self.sessions.items() if name == member.name]:
-                    del self.sessions[key]
+                self.sessions = {k: n for k, n in self.sessions.items() if n != member.name}
 
     def _reached(self, member: Member) -> tuple[str, ...]:
         others = () if member.cut else self.living
         return tuple(other.name for other in others if other is not member and not other.cut)
+
+    def _claimed(self, term: int, mark: str) -> TermClaimed:
+        return claimed(self.claims, term, mark)
 
     # --- what can be said in the end --------------------------------------------------------------
 
