@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from membership.clock import Now
 from membership.ledger import FactValue, FoundedVoters, Ledger, SealedSession, TermClaim
+from membership.proofs import UNREAD, Unread
 from membership.roster import Roster
 from membership.view import PeerState, View
 from reconciler.journal import JournalState
@@ -33,6 +34,7 @@ from reconciler.patience import Patience
 from reconciler.probing import Probing, asked
 from reconciler.records import AnyEntry, LeaderChanged, TookOver
 from reconciler.sharing import LEDGER, lacking, level, silent
+from reconciler.sharing import unread as unread_of
 from reconciler.takeover import READ, Stage, Takeover, TakeoverEvent
 from schema.model import Desired, Mode
 
@@ -187,10 +189,16 @@ class Leading:
         match event:
             case Announced():
                 self.untold = ""
-            case Gathered():
+            case Gathered(names=names):
+                if unread := unread_of(self._pushed, names):
+                    why = f"the ledger of {', '.join(unread)} was not read"
+                    moves.facts.append((UNREAD, Unread(why=why), event.term))
                 self._known = _term_of(ground.ledger)
                 moves.hold = self._gap(ground.observed.pool.term if ground.observed else 0)
             case TermClaimed(before=before):
+                if _rolled_back(ground.ledger, before, event.term):
+                    why = f"the pool's database is an older one: it knows no term above {before}"
+                    moves.facts.append((UNREAD, Unread(why=why), event.term))
                 moves.hold = self._gap(before)
             case SessionOpened(sealed=sealed):
                 self._session = True
@@ -332,6 +340,12 @@ def _term_of(ledger: Ledger) -> int:
     """The last term whose leader this ledger has heard; 0 for none."""
     fact = ledger.facts.get("term")
     return fact.term if fact is not None and isinstance(fact.value, TermClaim) else 0
+
+
+def _rolled_back(ledger: Ledger, before: int, term: int) -> bool:
+    """Whether the pool has forgotten a term in which somebody had a session to act in."""
+    last = ledger.facts.get("session")
+    return last is not None and before < last.term < term
 
 
 def _seen_since(moment_s: float, observed: Observed | None) -> bool:

@@ -54,6 +54,12 @@ def level(view: View, ledger: Ledger) -> tuple[str, ...]:
     )
 
 
+def unread(view: View, names: Iterable[str]) -> tuple[str, ...]:
+    """The other voters that may know of what no ledger among `names` and ours does. What a quorum of
+    three or more knew, a quorum has told."""
+    return () if len(view.voters.names) >= FEWEST else tuple({*others(view)} - {*names})
+
+
 def _alive(name: str, view: View) -> bool:
     peer = view.peers.get(name)
     return peer is not None and peer.state is PeerState.ALIVE

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from membership.ledger import Hold, SealedSession, TermClaim
+from membership.proofs import Unread
 from membership.view import PeerState
 from reconciler.messages import (
     Announce,
@@ -247,7 +248,7 @@ def test_facts_of_a_term_are_told_in_that_term() -> None:
     facts = pair.nodes["xen1"].ledger.facts
     assert (facts["term"].term, facts["session"].term) == (3, 3)
     pair.lead("xen2", 4)
-    pair.see(SEEN)
+    pair.see(SEEN, ["xen1", "xen2"])
     pair.tell("xen2", Tick())
     facts = pair.nodes["xen1"].ledger.facts
     assert facts["term"].value == TermClaim(node="xen2")
@@ -322,3 +323,38 @@ def test_that_a_leader_cannot_act_is_told(alone: bool) -> None:
     fresh.rest()
     told = [e.page for e in fresh["anna"].effects if isinstance(e, Tell)]
     assert [p.severity.value for p in told if p.key == "cannot-act"] == ["critical", "ok"]
+
+
+# --- what a successor may not have read ---------------------------------------------------------------
+
+
+def unread(pair: Pair, name: str) -> list[str]:
+    return [value.why for value in pair.nodes[name].ledger.values(Unread)]
+
+
+def test_of_two_a_successor_of_a_dead_one_trusts_no_place_that_it_was_told_of() -> None:
+    """What the other made durable last, it may have told nobody."""
+    pair = Pair()
+    pair.commit(1, TWO, ["xen1", "xen2"])
+    pair.lead("xen1", 3)
+    pair.see(SEEN, ["xen1", "xen2"])
+    go_on(pair, "xen1")
+    assert unread(pair, "xen2") == [], "xen2 was here, and was read"
+    pair.lead("xen2", 4, alive=["xen2"])
+    pair.see(SEEN, ["xen2"])
+    pair.tell("xen2", Tick())
+    assert unread(pair, "xen2") == ["the ledger of xen1 was not read"]
+
+
+def test_a_pool_that_has_forgotten_a_term_is_an_older_database() -> None:
+    pair = Pair()
+    pair.commit(1, TWO, ["xen1", "xen2"])
+    pair.lead("xen1", 3)
+    pair.see(SEEN, ["xen1", "xen2"])
+    go_on(pair, "xen1")
+    pair.claims.clear()
+    pair.lead("xen1", 5)
+    pair.see(SEEN, ["xen1", "xen2"])
+    go_on(pair, "xen1")
+    (why,) = unread(pair, "xen1")
+    assert "older" in why
