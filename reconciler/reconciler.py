@@ -267,8 +267,8 @@ class Reconciler:
         return self._leading.may_act(now) and not self._ledger.holds
 
     def fences(self, now: Now) -> bool:
-        """Whether another node may be powered off at this very moment."""
-        return self._leading.fences(now) and not self._ledger.holds
+        """Whether this node may, as far as its leadership goes, have another one powered off now."""
+        return self._leading.fences(now)
 
     # --- fencing --------------------------------------------------------------------------------
 

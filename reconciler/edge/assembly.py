@@ -139,7 +139,7 @@ class Assembly:
             memory.journal,
             memory.ledger,
             outreach,
-            Switching(surroundings.devices, self.may_switch),
+            Switching(surroundings.devices, self.may_switch, self.may_go_on),
             self.permitted,
             self._inbox.post,
             spawn,
@@ -157,8 +157,12 @@ class Assembly:
         return self._ledger.ledger
 
     def may_switch(self) -> bool:
-        """Whether this node may have another one powered off at this very moment."""
-        return self._core.fences(self._clock.now()) and not self.ledger.holds
+        """Whether this node may begin to have another one powered off at this very moment."""
+        return self.may_go_on() and not self.ledger.holds
+
+    def may_go_on(self) -> bool:
+        """Whether this node may go on with what it has begun to switch off: as long as it leads."""
+        return self._core.fences(self._clock.now())
 
     def permitted(self) -> bool:
         """Whether a call may be begun at this very moment. A hold that is durable counts, be it that the

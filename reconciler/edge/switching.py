@@ -26,11 +26,15 @@ CUT_OFF = "ended with the lease of the node that began it"
 
 
 class Switching:
-    """`permitted` says whether this node may begin anything at this very moment."""
+    """`permitted` says whether a power-off may be begun at this very moment, and `goes_on` whether one
+    that was begun may: a hold begins nothing, and lets what is under way come to its end."""
 
-    def __init__(self, devices: Devices, permitted: Callable[[], bool]) -> None:
+    def __init__(
+        self, devices: Devices, permitted: Callable[[], bool], goes_on: Callable[[], bool]
+    ) -> None:
         self._devices = devices
         self._permitted = permitted
+        self._goes_on = goes_on
 
     async def look(self, effect: LookAtPower) -> PowerLooked:
         """What these devices say, each within `LOOK_S`."""
@@ -60,7 +64,7 @@ class Switching:
             async with asyncio.timeout(use.longest_s + MARGIN_S):
                 while not switching.done():
                     await asyncio.wait([switching], timeout=TETHER_S)
-                    if not switching.done() and not self._permitted():
+                    if not switching.done() and not self._goes_on():
                         return CUT_OFF
             return switching.result()
         except TimeoutError:

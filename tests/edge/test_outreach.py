@@ -227,7 +227,7 @@ class Rig:
             Durable(self.notes, "journal"),
             Durable(self.notes, "ledger"),
             self.outreach,
-            Switching(Unarmed(), lambda: self.permitted),
+            Switching(Unarmed(), lambda: self.permitted, lambda: self.permitted),
             lambda: self.permitted,
             self.events.append,
             spawn,
