@@ -78,7 +78,9 @@ def documents(form: DesiredForm) -> dict[str, bytes]:
     texts = {"cluster.yaml": _document("Cluster", cluster | form.cluster)}
     for number, (name, given) in enumerate(form.nodes.items(), start=1):
         host = {"uuid": identity("host", name), "address": f"192.0.2.{number}"}
-        node = {"host": host, "roles": ["run"], "unfenced": "accepted"}
+        node = {"host": host, "roles": ["run"]}
+        if not {"bmc", "fencing"} & (given or {}).keys():
+            node["unfenced"] = "accepted"
         texts[f"nodes/{name}.yaml"] = _document("Node", {"name": name} | node | (given or {}))
     for name, given in form.vms.items():
         vm: dict[str, Any] = {"manage": "enforce", "match": {"uuid": identity("vm", name)}}

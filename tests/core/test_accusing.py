@@ -1,0 +1,206 @@
+"""Accusing: what is made of what is heard, asked and observed."""
+
+from __future__ import annotations
+
+import pytest
+
+from fencing.judgement import Belief, Verdict
+from membership.clock import Now
+from membership.ledger import Freeze, Hold
+from membership.proofs import Attempt
+from membership.view import Peer, PeerState
+from reconciler.accusing import Hearing, accused
+from reconciler.adoption import adopt
+from reconciler.aftermath import Shot, doubted, losses
+from reconciler.messages import Probed
+from reconciler.observed import Operation
+from tests.core.court import (
+    EPOCH_S,
+    MONO_S,
+    WEB,
+    deaf_to,
+    died,
+    facts,
+    failing,
+    hearing,
+    host,
+    runs_on,
+    silent,
+    tree,
+)
+
+DEAD = {"xen2": deaf_to("xen3"), "xen3": silent()}
+PLACES = {f"may-run__{WEB}": runs_on("xen3")}
+
+
+def verdict(at: Hearing, name: str = "xen3") -> Verdict:
+    return accused(at).verdicts[name]
+
+
+def test_a_silent_node_whose_server_does_not_answer_is_doomed() -> None:
+    found = verdict(hearing(DEAD, probing=failing("xen3")))
+    assert found.belief is Belief.DOOMED
+    assert found.may_shoot
+
+
+def test_nobody_else_is() -> None:
+    found = accused(hearing(DEAD, probing=failing("xen3"))).verdicts
+    assert {name for name, verdict in found.items() if verdict.belief is Belief.WELL} == {
+        "xen1",
+        "xen2",
+    }
+
+
+def test_a_peer_that_still_hears_it_contradicts() -> None:
+    states = {"xen3": silent()}
+    assert verdict(hearing(states, probing=failing("xen3"))).reason == "Contradicted"
+
+
+def test_a_server_that_answers_is_blind() -> None:
+    probing = failing("xen3")
+    now = Now(mono_s=MONO_S - 2.0, epoch_s=EPOCH_S)
+    list(probing.due({"xen3": "a"}, now))
+    probing.probed(Probed(name="xen3", answers=True, at_s=now.mono_s))
+    at = hearing(DEAD, probing=probing)
+    assert verdict(at).belief is Belief.BLIND
+    assert host("xen3") in accused(at).pool.reporting
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"enabled": False},
+        {"operations": (Operation(kind="reboot"),)},
+        {"operations": (Operation(kind="shutdown"),)},
+    ],
+)
+def test_one_that_somebody_takes_down_is_away(shown: dict[str, object]) -> None:
+    at = hearing(DEAD, probing=failing("xen3"), hosts={"xen3": shown})
+    assert verdict(at).belief is Belief.AWAY
+
+
+def test_one_that_the_pool_gave_up_at_once_said_goodbye() -> None:
+    at = hearing(DEAD, probing=failing("xen3"), hosts={"xen3": {"live": False}})
+    assert verdict(at).belief is Belief.AWAY
+    late = {**DEAD, "xen3": silent(700.0)}
+    at = hearing(late, probing=failing("xen3"), hosts={"xen3": {"live": False}})
+    assert verdict(at).belief is Belief.DOOMED
+
+
+def test_one_on_which_nothing_is_at_stake_is_spared() -> None:
+    at = hearing(DEAD, probing=failing("xen3"), on="xen2", ledger=facts())
+    assert verdict(at).belief is Belief.SPARED
+
+
+def test_a_place_in_the_ledger_is_at_stake_though_the_record_is_elsewhere() -> None:
+    """It may have run there when the node fell silent."""
+    at = hearing(DEAD, probing=failing("xen3"), on="xen2", ledger=facts(**PLACES))
+    assert verdict(at).belief is Belief.DOOMED
+
+
+def test_a_certificate_that_covers_all_of_it_is_the_end() -> None:
+    ledger = facts(**PLACES, certificate__xen3=died("xen3"))
+    found = verdict(hearing(DEAD, probing=failing("xen3"), ledger=ledger))
+    assert (found.belief, found.message) == (Belief.DEAD, "certificate C-xen3")
+
+
+def test_a_certificate_of_an_earlier_death_is_not() -> None:
+    again = runs_on("xen3")
+    places = tuple(type(p)(host=p.host, term=3, seq=9) for p in again.places)
+    ledger = facts(
+        certificate__xen3=died("xen3"), **{f"may-run__{WEB}": type(again)(vm=WEB, places=places)}
+    )
+    assert verdict(hearing(DEAD, probing=failing("xen3"), ledger=ledger)).may_shoot
+
+
+@pytest.mark.parametrize(
+    ("fact", "reason"),
+    [
+        ({"hold__H": Hold(id="H", reason="smoke", by="root")}, "Held"),
+        (
+            {
+                "freeze__xen3": Freeze(
+                    object="node/xen3",
+                    scopes=("fencing",),
+                    until_epoch_s=None,
+                    reason="",
+                    by="root",
+                )
+            },
+            "Frozen",
+        ),
+    ],
+)
+def test_what_people_said_forbids(fact: dict[str, object], reason: str) -> None:
+    ledger = facts(**PLACES, **fact)  # type: ignore[arg-type]
+    found = verdict(hearing(DEAD, probing=failing("xen3"), ledger=ledger))
+    assert (found.belief, found.reason) == (Belief.REFUSED, reason)
+
+
+def test_in_mode_observe_nobody_is_fenced() -> None:
+    at = hearing(DEAD, probing=failing("xen3"), wished=tree(mode="observe"))
+    assert verdict(at).reason == "ClusterMode"
+    assert verdict(hearing(DEAD, probing=failing("xen3"), wished=tree(mode="recover"))).may_shoot
+
+
+def test_two_of_three_at_once_are_a_storm() -> None:
+    states = {"xen2": silent(), "xen3": silent()}
+    found = verdict(hearing(states, probing=failing("xen2", "xen3")))
+    assert found.reason == "AccuserUnfit", "it hears nobody else: it may be the one that is cut off"
+
+
+def test_the_budget_is_of_nodes_within_an_hour() -> None:
+    other = Attempt(
+        id="F-1", node="xen2", host=host("xen2"), devices=(), stage="proven", by="xen1", why=""
+    )
+    ledger = facts(**PLACES, fence__xen2=other)
+    found = verdict(hearing(DEAD, probing=failing("xen3"), ledger=ledger))
+    assert (found.may_look, found.may_shoot, found.reason) == (True, False, "Budget")
+
+
+# --- aftermath ------------------------------------------------------------------------------------------
+
+
+def voids(at: Hearing, shots: dict[str, Shot] | None = None) -> list[str]:
+    adoption = adopt(at.desired, at.observed)
+    return [why for _, why in doubted(at, accused(at), adoption, shots or {})]
+
+
+CERTIFIED = facts(**PLACES, certificate__xen3=died("xen3", boot="kernel 7"))
+
+
+def test_the_old_boot_voids_its_certificate_and_a_new_one_does_not() -> None:
+    old = Peer(state=PeerState.ALIVE, notes={"boot": "kernel 7"})
+    new = Peer(state=PeerState.ALIVE, notes={"boot": "kernel 8"})
+    assert voids(hearing({"xen3": old}, ledger=CERTIFIED)) == [
+        "the daemon of its old boot is heard"
+    ]
+    assert voids(hearing({"xen3": new}, ledger=CERTIFIED)) == []
+
+
+@pytest.mark.parametrize(("later_s", "void"), [(20.0, True), (120.0, False)])
+def test_a_toolstack_that_answers_before_a_server_can_boot_is_the_old_one(
+    later_s: float, void: bool
+) -> None:
+    probing = failing("xen3")
+    now = Now(mono_s=MONO_S + later_s - 1.0, epoch_s=EPOCH_S)
+    list(probing.due({"xen3": "a"}, now))
+    probing.probed(Probed(name="xen3", answers=True, at_s=now.mono_s))
+    at = hearing(DEAD, probing=probing, ledger=CERTIFIED, at_s=later_s)
+    assert bool(voids(at)) is void
+
+
+def test_another_that_falls_silent_in_its_place_voids_it() -> None:
+    states = {"xen2": silent(6.0, PeerState.SUSPECT), "xen3": silent()}
+    at = hearing(states, ledger=CERTIFIED)
+    shot = {"xen3": Shot(MONO_S - 10.0, frozenset({"xen3"}))}
+    assert voids(at, shot) == ["xen2 fell silent when it was switched off"]
+    assert voids(at, {"xen3": Shot(MONO_S - 40.0, frozenset({"xen3"}))}) == []
+    assert voids(at, {"xen3": Shot(MONO_S - 10.0, frozenset({"xen2", "xen3"}))}) == []
+
+
+def test_what_died_is_what_the_records_place_there() -> None:
+    at = hearing(DEAD, ledger=CERTIFIED)
+    (lost,) = losses(died("xen3"), adopt(at.desired, at.observed))
+    assert (lost.vm, lost.node, lost.certificate) == (WEB, "xen3", "C-xen3")
+    assert list(losses(died("xen2"), adopt(at.desired, at.observed))) == []
