@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,7 @@ class Cluster:
         self._tree = FOLDER / "tree"
         self._children: list[subprocess.Popen[bytes]] = []
         self._control = ""
+        self.started = False
         self._ends = ExitStack()
 
     def __enter__(self) -> Cluster:
@@ -139,7 +140,7 @@ class Cluster:
     def _keep_logs(self) -> None:
         shutil.rmtree(self._logs, ignore_errors=True)
         self._logs.mkdir(parents=True)
-        for log in (*FOLDER.rglob("*.log"), *FOLDER.rglob("pages"), *FOLDER.rglob("journal*")):
+        for log in (*FOLDER.rglob("*.log"), *FOLDER.rglob("pages"), *FOLDER.rglob("*.jsonl")):
             if log.is_file():
                 shutil.copy(log, self._logs / "-".join(log.relative_to(FOLDER).parts))
 
@@ -158,15 +159,32 @@ class Cluster:
         place = Place(ready["hosts"], served_by_pool("repository"), secrets.token_urlsafe(32))
         for node in self.nodes:
             node.write_settings(place)
+            self.settled(node)
 
     def _start_pool(self) -> dict[str, Any]:
         ready = FOLDER / "ready.json"
-        options = ("--dir", FOLDER / "pool", "--ready-file", ready)
+        options = ("--dir", FOLDER / "pool", "--ready-file", ready, *self.pool_options())
         self._child("sim", BIN / "cxm", "sim", POOL_FILE, *options)
         until(ready.is_file, 30.0, "the simulated pool answers")
         shown: dict[str, Any] = json.loads(ready.read_bytes())
         self._control = shown["control"]
+        self.pool_is_ready(shown)
         return shown
+
+    def pool_options(self) -> tuple[str, ...]:
+        """What else the simulator is started with."""
+        return ()
+
+    def pool_is_ready(self, shown: Mapping[str, Any]) -> None:
+        """Hook: what its ready file shows."""
+
+    def settled(self, node: Node) -> None:
+        """Hook: the settings of a node are written."""
+
+    def described(self, name: str, text: str) -> str:
+        """Hook: the file of a node in the tree, as it is to be committed."""
+        del name
+        return text
 
     def _start_repository(self) -> None:
         repository = FOLDER / "repository"
@@ -185,6 +203,8 @@ class Cluster:
         (self._tree / "cluster.yaml").write_text(f"{cluster}{_TIMING}")
         for node in self.nodes:
             self._describe(node)
+        for file in (self._tree / "nodes").glob("*.yaml"):
+            file.write_text(self.described(file.stem, file.read_text()))
         run("svn", "add", "-q", *self._tree.glob("*"))
         run("svn", "commit", "-q", "-m", "a pool with peers", self._tree)
 
@@ -216,6 +236,7 @@ class Cluster:
         leader = self.one_leads()
         self.all_alive()
         self.converged(1)
+        self.started = True
         return leader
 
     def node(self, name: str | None) -> Node:

@@ -55,6 +55,7 @@ class Node:
     def __init__(self, name: str, number: int, folder: Path, disk: str) -> None:
         self.name, self.number, self.folder, self.disk = name, number, folder, disk
         self.clock_ahead_s = 0
+        self.was_killed = False
         self.state = folder / "state"
         self.config = folder / "node.yaml"
         self._pages = folder / "pages"
@@ -77,9 +78,12 @@ class Node:
         self.config.write_text(json.dumps(self._settings(place, page)))
         secrets = {"pool": PASSWORD, "subversion": PASSWORD, "cluster-key": place.key}
         for name, secret in secrets.items():
-            file = self.folder / "secrets.d" / name
-            file.touch(mode=0o600)
-            file.write_text(f"{secret}\n")
+            self.keep_secret(name, secret)
+
+    def keep_secret(self, name: str, secret: str) -> None:
+        file = self.folder / "secrets.d" / name
+        file.touch(mode=0o600)
+        file.write_text(f"{secret}\n")
 
     def _settings(self, place: Place, page: Path) -> dict[str, Any]:
         return {
@@ -102,6 +106,7 @@ class Node:
 
     def start(self, *daemons: str) -> None:
         """Those daemons that do not run; all of them where none is named."""
+        self.was_killed = False
         for daemon in daemons or DAEMONS:
             known = self._running.get(daemon)
             if known is None or known.poll() is not None:
@@ -126,6 +131,7 @@ class Node:
 
     def kill(self) -> None:
         """SIGKILL to both daemons; they stay down until `start`. Frozen ones die, too."""
+        self.was_killed = True
         for child in self._running.values():
             child.kill()
         for child in self._running.values():

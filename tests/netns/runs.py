@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cli.client import NoDaemon
 from cli.envelope import Failure
 from reconciler.messages import AskHold, AskRelease
+from tests.netns.fence_runs import FENCE_RUNS
 from tests.netns.harness import DEAD_AFTER_S, LOGS, Cluster
 from tests.netns.nodes import Node, until
+from tests.netns.servers import ServerCluster
 from tests.netns.wires import HEARTBEATS, CommandFailed
 
 ALLOWANCE_S = 3.0
@@ -387,12 +390,13 @@ def _holds(node: Node) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`often`: also a part of `make test`."""
+    """`often`: also a part of `make test`. `servers`: its servers may die, and its nodes with them."""
 
     name: str
     nodes: int
-    act: Callable[[Cluster], None]
+    act: Callable[[Any], None]
     often: bool = False
+    servers: bool = False
 
 
 RUNS = (
@@ -408,6 +412,7 @@ RUNS = (
     Run("disk-hangs", 2, disk_hangs),
     Run("five-peers", 5, five_peers),
     Run("held", 3, held, often=True),
+    *(Run(name, count, act, often, servers=True) for name, count, act, often in FENCE_RUNS),
 )
 
 
@@ -419,9 +424,10 @@ def carry_out(run: Run) -> None:
         sys.stdout.write(f"{time.monotonic() - began_s:6.1f} s  {text}\n")
         sys.stdout.flush()
 
-    with Cluster(run.name, run.nodes, tell) as cluster:
+    kind = ServerCluster if run.servers else Cluster
+    with kind(run.name, run.nodes, tell) as cluster:
         run.act(cluster)
-        cluster.unhurt()
+        cluster.safe() if isinstance(cluster, ServerCluster) else cluster.unhurt()
         ended = [str(node) for node in cluster.nodes if node.ended]
         assert ended == [], "daemons ended by themselves"
 
