@@ -1,10 +1,11 @@
 """The pager: which alarms this node tells people of, and what all of them know to be told.
 
-That an alarm began is told by whoever leads; where nobody who is alive has led for some time, by each
-node that sees it; and a hold by whoever has it, if nobody else does. The ledger notes it once it was
-told, so a beginning is told at least once whoever dies in between: twice is better than never. Only an
-end of what was told is told, and by the leader alone: others may see less than whoever told the
-beginning.
+That an alarm began is told by whoever leads; where nobody who is alive has led for some time, a hold by
+whoever has it; and what is about one node's own hearing by that node alone, whoever leads. The ledger notes
+it once it was told, so a beginning is told at least once whoever dies in between: twice is better than
+never. Only an end of what was told is told, by the leader, and by a node whose own it is: others may see
+less than whoever told the beginning. A node that hears no leader says nothing of others beyond whom it does
+not hear: the ledger may reach a leader that it does not hear, and each would end what the other one begins.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ ALARM = "alarm/"
 """Keys of the notes in the ledger."""
 
 GRACE_S = 2.0
-"""How much longer than `deadAfter` nobody may lead before every node speaks for itself: a successor is
-mostly chosen by then."""
+"""How much longer than `deadAfter` nobody may lead before a node speaks for itself: a successor is mostly
+chosen by then."""
 
 LONGEST_TITLE = 200
 """Characters of a title that the note keeps, for the end of the alarm."""
@@ -52,7 +53,7 @@ class Pager:
             for key, note in noted.items()
             if key not in stand and (leads or _own(key, self._me)) and ended(key, situation)
         ]
-        self.deadline_s = min((s for s in speaks_s.values() if s > now.mono_s), default=None)
+        self.deadline_s = min((s for s in speaks_s.values() if now.mono_s < s < inf), default=None)
         pages = [page for page in (*begun, *overs) if page.key not in self._sending]
         self._sending |= {page.key for page in pages}
         return pages
@@ -72,12 +73,13 @@ class Pager:
         patience_s = dead_after_s(situation.desired) + GRACE_S
 
         def speaks_s(key: str) -> float:
-            if leads or _own(key, self._me):
+            if leads or key == f"mute/{self._me}":
                 return now.mono_s
-            if self._unled_since_s is not None:
-                return self._unled_since_s + patience_s
-            # Alike for all: if the leader does not tell of it, it does not know of it.
-            return since_s[key] + patience_s if key.startswith(HOLD) else inf
+            if not (key.startswith(HOLD) or _own(key, self._me)):
+                return inf
+            # Alike for all: if the leader does not tell of a hold, it does not know of it.
+            unled_s = self._unled_since_s
+            return (since_s[key] if unled_s is None else unled_s) + patience_s
 
         return {key: speaks_s(key) for key in untold}
 
@@ -118,7 +120,7 @@ def _led_by_another(view: View) -> bool:
 
 def _own(key: str, me: str) -> bool:
     """Whether an alarm is about what this node alone can see."""
-    return key == f"mute/{me}"
+    return key in (f"mute/{me}", f"no-leader/{me}")
 
 
 def _news(page: Page, note: AlarmTold | None) -> bool:

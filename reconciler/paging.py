@@ -87,11 +87,11 @@ def ended(key: str, situation: Situation) -> bool:
     kind, _, name = key.partition("/")
     view, desired = situation.view, situation.desired
     match kind:
+        case "no-leader" | "mute" if desired is not None and name not in desired.nodes:
+            return True
         case "no-leader":
-            return situation.leaderless_s is None
+            return name == view.me and situation.leaderless_s is None
         case "mute":
-            if desired is not None and name not in desired.nodes:
-                return True
             return name == view.me and view.me in view.peers
         case "peer":
             gone = desired is not None and name not in desired.nodes
@@ -123,13 +123,7 @@ def _leadership(situation: Situation) -> Iterator[Page]:
     view = situation.view
     lost_s = situation.leaderless_s
     if lost_s is not None and lost_s >= dead_after_s(situation.desired):
-        yield _page(
-            "no-leader",
-            Severity.CRITICAL,
-            "cxm is held: nobody leads",
-            view.reason or "No node has the agreement of enough others to act.",
-            "Nothing is begun until enough peers hear each other again. Look at cxm members.",
-        )
+        yield _unled(view)
     if situation.cannot_act:
         yield _page(
             "cannot-act",
@@ -146,6 +140,22 @@ def _leadership(situation: Situation) -> Iterator[Page]:
             "Its heartbeats cannot be told from another's, so it takes part in nothing.",
             f"Look at cxm members on {view.me}.",
         )
+
+
+def _unled(view: View) -> Page:
+    """One node's own, for it cannot tell whether others hear a leader."""
+    others = {name: peer.state for name, peer in view.peers.items() if name != view.me}
+    silent = [name for name, state in sorted(others.items()) if state is not PeerState.ALIVE]
+    cut_off = " is cut off: it" if len(silent) == len(others) else ""
+    return _page(
+        f"no-leader/{view.me}",
+        Severity.CRITICAL,
+        f"{view.me}{cut_off} hears no leader",
+        view.reason or "No node has the agreement of enough others to act.",
+        f"As {view.me} sees it. It does not hear {', '.join(silent) or 'any leader among its peers'}.",
+        "Where no other node leads either, nothing is begun until enough peers hear each other again. "
+        f"Look at cxm members on {view.me}, and on another node.",
+    )
 
 
 _BAD = {

@@ -129,6 +129,26 @@ def test_a_hold_alone_is_told_beside_a_living_leader_that_does_not_tell() -> Non
     assert rig.look(view("bert", cleo=DEAD), 1e6) == []
 
 
+def test_a_node_that_is_cut_off_and_a_leader_end_nothing_that_the_other_one_tells() -> None:
+    """Heartbeats are cut and the peer channel works: each sees in the ledger what the other one told."""
+    rig, leader = Rig(), Pager("bert")
+    told = []
+    cut_off = view(None, bert=DEAD, cleo=DEAD)
+    for _ in range(60):
+        rig.now_s += 1.0
+        now = Now(mono_s=rig.now_s, epoch_s=0.0)
+        for pager, seen, unled_s in (
+            (rig.pager, cut_off, rig.now_s - 100.0),
+            (leader, replace(view("bert"), me="bert"), None),
+        ):
+            given = Situation(view=seen, ledger=rig.ledger, desired=None, leaderless_s=unled_s)
+            for page in pager.due(given, now):
+                told.append((page.key, page.severity.value))
+                rig.told(page)
+    assert told == [("no-leader/anna", "critical")]
+    assert rig.look(view("bert")) == [("no-leader/anna", "ok")]
+
+
 def test_only_the_leader_tells_ends_and_only_of_what_was_told() -> None:
     rig = Rig()
     rig.hold()

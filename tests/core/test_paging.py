@@ -112,7 +112,21 @@ def test_a_peer_with_a_problem_is_a_warning() -> None:
 def test_that_nobody_leads_is_told_after_dead_after(after_s: float) -> None:
     nobody = replace(view(), leader=None)
     found = raised(situation(seen=nobody, leaderless_s=after_s))
-    assert found == ({"no-leader": "critical"} if after_s >= DEAD_AFTER_S else {})
+    assert found == ({"no-leader/anna": "critical"} if after_s >= DEAD_AFTER_S else {})
+
+
+@pytest.mark.parametrize(
+    ("silent", "title"),
+    [((), "anna hears no leader"), (("bert", "cleo"), "anna is cut off: it hears no leader")],
+)
+def test_that_nobody_is_heard_to_lead_is_told_as_one_nodes_own_view(
+    silent: tuple[str, ...], title: str
+) -> None:
+    nobody = replace(view(dict.fromkeys(silent, PeerState.DEAD)), leader=None)
+    page = alarms(situation(seen=nobody, leaderless_s=60.0), NOW)["no-leader/anna"]
+    assert page.title == title
+    assert "As anna sees it" in page.text
+    assert all(name in page.text for name in silent)
 
 
 def test_muteness_holds_stalled_rows_and_a_lost_source_are_told() -> None:
@@ -159,8 +173,10 @@ ENDED: list[tuple[str, Situation, bool]] = [
     ("peer/bert", situation(seen=BLANK), False),
     ("peer/bert", situation(seen=BLANK, tree=desired(nodes={"anna": {}})), True),
     ("peer/bert", situation(seen=BLANK, tree=None), False),
-    ("no-leader", situation(leaderless_s=None), True),
-    ("no-leader", situation(leaderless_s=1.0), False),
+    ("no-leader/anna", situation(leaderless_s=None), True),
+    ("no-leader/anna", situation(leaderless_s=1.0), False),
+    ("no-leader/bert", situation(leaderless_s=None), False),
+    ("no-leader/dora", situation(leaderless_s=None), True),
     ("mute/anna", situation(seen=BLANK), False),
     ("mute/anna", situation(), True),
     ("mute/bert", situation(), False),
@@ -263,18 +279,20 @@ def test_that_nobody_leads_is_told_after_dead_after_and_that_it_is_over() -> Non
     fresh.elect(None)
     fresh.settle()
     fresh.pass_s(DEAD_AFTER_S + GRACE_S - 1.0)
-    assert told(fresh, "no-leader") == []
+    assert [told(fresh, f"no-leader/{name}") for name in NAMES] == [[], [], []]
     fresh.pass_s(3.0)
-    begun = [(name, "begun") for name in NAMES]
-    assert told(fresh, "no-leader") == begun, "all at the same moment: twice is better than never"
+    begun = [[(name, "begun")] for name in NAMES]
+    assert [told(fresh, f"no-leader/{name}") for name in NAMES] == begun
     for name in NAMES:
         fresh.kill(name)
         fresh.boot(name)
     fresh.pass_s(20.0)
-    assert told(fresh, "no-leader") == begun, "a restart neither ends nor repeats it"
+    found = [told(fresh, f"no-leader/{name}") for name in NAMES]
+    assert found == begun, "a restart neither ends nor repeats it"
     fresh.elect("cleo")
     fresh.pass_s(3.0)
-    assert told(fresh, "no-leader") == [*begun, ("cleo", "over")]
+    ends = [[(name, "begun"), (name, "over")] for name in NAMES]
+    assert [told(fresh, f"no-leader/{name}") for name in NAMES] == ends
 
 
 def test_what_began_as_the_leader_died_is_told_by_its_successor() -> None:

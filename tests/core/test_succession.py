@@ -293,27 +293,20 @@ def pages(pair: Pair, key: str) -> dict[str, list[str]]:
     }
 
 
-def test_that_nobody_leads_is_told_and_its_end_by_whoever_leads_then() -> None:
+def test_that_it_hears_no_leader_is_told_by_each_node_and_so_is_its_end() -> None:
     pair = leading()
     pair.lead(None, 3)
     pair.now_s += 13.0
     for _ in range(3):
         pair.lead(None, 3)
-    assert pages(pair, "no-leader") == {"xen1": ["critical"], "xen2": []}
+    assert pages(pair, "no-leader/xen1") == {"xen1": ["critical"], "xen2": []}
+    assert pages(pair, "no-leader/xen2") == {"xen1": [], "xen2": ["critical"]}
     for node in pair.nodes.values():
         assert LeaderChanged(leader=None, term=3) in node.entries
     pair.lead("xen2", 4)
     pair.lead("xen2", 4)
-    assert pages(pair, "no-leader") == {"xen1": ["critical"], "xen2": ["ok"]}
-
-
-def test_nodes_that_do_not_hear_each_other_tell_each_for_itself() -> None:
-    pair = leading()
-    pair.deaf = {"xen1", "xen2"}
-    pair.lead(None, 3)
-    pair.now_s += 13.0
-    pair.lead(None, 3)
-    assert pages(pair, "no-leader") == {"xen1": ["critical"], "xen2": ["critical"]}
+    assert pages(pair, "no-leader/xen1") == {"xen1": ["critical", "ok"], "xen2": []}
+    assert pages(pair, "no-leader/xen2") == {"xen1": [], "xen2": ["critical", "ok"]}
 
 
 def test_what_the_leader_tells_its_followers_do_not() -> None:

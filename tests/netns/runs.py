@@ -47,7 +47,7 @@ def two_peers(cluster: Cluster) -> None:
         cluster.disk.cut(node.number)
     cluster.nobody_leads(cluster.nodes, DEAD_AFTER_S + ALLOWANCE_S)
     for node in cluster.nodes:
-        cluster.paged("no-leader", "critical", [node], DEAD_AFTER_S + ALLOWANCE_S)
+        cluster.paged(f"no-leader/{node.name}", "critical", [node], DEAD_AFTER_S + ALLOWANCE_S)
     revision = cluster.commit("vms/test1.yaml", "state: running", "state: halted")
     time.sleep(5)
     assert cluster.sim("vm", "test1")["power_state"] == "Running", "nobody leads, somebody acted"
@@ -55,7 +55,8 @@ def two_peers(cluster: Cluster) -> None:
     cluster.disk.heal()
     cluster.wires.heal()
     leader = cluster.one_leads()
-    cluster.paged("no-leader", "ok", [leader], 15)
+    for node in cluster.nodes:
+        cluster.paged(f"no-leader/{node.name}", "ok", [node], 15)
     cluster.all_alive()
     cluster.converged(revision)
 
@@ -335,7 +336,8 @@ def five_peers(cluster: Cluster) -> None:
     cluster.tell(f"{leader.name} is killed")
     last = cluster.others(*gone, leader)
     cluster.nobody_leads(last, DEAD_AFTER_S + ALLOWANCE_S)
-    cluster.paged("no-leader", "critical", last, DEAD_AFTER_S + ALLOWANCE_S)
+    for node in last:
+        cluster.paged(f"no-leader/{node.name}", "critical", [node], DEAD_AFTER_S + ALLOWANCE_S)
     gone[0].start()
     cluster.tell(f"{gone[0].name} is back")
     cluster.one_leads((*last, gone[0]))
