@@ -51,11 +51,12 @@ _CLAIMS: Mapping[tuple[str, str], str] = {
     ("match", "name"): "VM of the pool",
     ("host", "uuid"): "server",
     ("host", "address"): "address",
+    ("heartbeat", "addresses"): "address",
 }
 
 
 def identities(entries: Sequence[Entry]) -> Iterator[Fault]:
-    """No two files claim the same VM or the same server."""
+    """No two files claim the same VM, the same server or the same address of one."""
     first: dict[Claim, str] = {}
     for entry in entries:
         for claim in entry.claims:
@@ -64,6 +65,26 @@ def identities(entries: Sequence[Entry]) -> Iterator[Fault]:
                 group, key, _ = claim
                 message = f"{key}: {earlier} claims the same {_CLAIMS[group, key]}"
                 yield entry.path, (group, key), "V023", message, "one file for each; remove one"
+
+
+def networks(entries: Sequence[Entry]) -> Iterator[Fault]:
+    """Every peer that has addresses has as many as the others: they are paired by their position."""
+    heard = {
+        entry.path: len(addresses)
+        for entry in entries
+        if entry.kind == "Node" and entry.value is not None
+        if (addresses := entry.value.get("heartbeat", {}).get("addresses"))
+    }
+    if len(set(heard.values())) <= 1:
+        return
+    # The most frequent number; of two that are as frequent the greater: an address was forgotten.
+    usual = max(heard.values(), key=lambda number: (list(heard.values()).count(number), number))
+    other = next(path for path, number in heard.items() if number == usual)
+    for path, number in heard.items():
+        if number != usual:
+            message = f"addresses: {number} given, where {other} has {usual}"
+            hint = "one for each network, for all peers, in the same order and in one commit"
+            yield path, ("heartbeat", "addresses"), "V035", message, hint
 
 
 def references(entries: Sequence[Entry], known: frozenset[Key]) -> Iterator[Fault]:

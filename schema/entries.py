@@ -25,7 +25,7 @@ Claim = tuple[str, str, str]  # (group, key, value) such as ("match", "uuid", "0
 
 _CLAIMED: Mapping[str, tuple[tuple[str, str], ...]] = {
     "VM": (("match", "uuid"), ("match", "name")),
-    "Node": (("host", "uuid"), ("host", "address")),
+    "Node": (("host", "uuid"), ("host", "address"), ("heartbeat", "addresses")),
 }
 
 
@@ -122,16 +122,19 @@ def _valid(bare: Entry, value: Plain) -> Entry:
         name=value["name"],
         value=value,
         refers=frozenset((wanted, bare_name(text)) for wanted, _, text in named(kind, value)),
-        claims=tuple(
-            (group, key, value[group][key])
-            for group, key in _CLAIMED.get(kind, ())
-            if key in value.get(group, ())
-        ),
+        claims=tuple(_claims(kind, value)),
         waits=tuple(
             text.removeprefix("vm/")
             for text in (value.get("start", {}).get("after", ()) if kind == "VM" else ())
         ),
     )
+
+
+def _claims(kind: str, value: Plain) -> Iterator[Claim]:
+    for group, key in _CLAIMED.get(kind, ()):
+        found = value.get(group, {}).get(key, ())
+        for text in found if isinstance(found, list) else (found,) if found else ():
+            yield group, key, text
 
 
 def _first_at_each_place(errors: list[ConfigError]) -> Iterator[ConfigError]:

@@ -48,6 +48,7 @@ TITLES = MappingProxyType(
         "V032": "previousNames clash",
         "V033": "fence agent whose off proves nothing",
         "V034": "option that a fence agent is not given",
+        "V035": "number of networks unlike the other peers'",
         "V801": "restart waits for a window, but there is none",
         "V901": "unknown kind",
         "V902": "tree requires a newer cxm",

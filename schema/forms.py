@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from ipaddress import ip_address
 from types import MappingProxyType
 
 from schema.model import Frozen
@@ -24,6 +25,7 @@ _WORDS_OF_TIME = MappingProxyType(
         "d": ("d", "day", "days"),
     }
 )
+LAST_PORT = 65535
 _AMOUNT = re.compile(r"([0-9]+)([A-Za-z]+)")
 _LOOSE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 
@@ -222,6 +224,29 @@ def plain(value: object) -> str:
     if isinstance(value, dict):
         return "a mapping"
     return "a list" if isinstance(value, list) else str(value)
+
+
+def endpoint_fault(text: str) -> str:
+    """What is wrong with an address that has the form of one; empty where nothing is.
+
+    What is not a number and not in colons may be the name of a machine, and is left to whoever asks.
+    """
+    bracketed = re.fullmatch(r"\[(.*)\](?::([0-9]+))?", text)
+    if bracketed:
+        host, port = bracketed[1], bracketed[2] or ""
+    elif text.count(":") > 1:
+        host, port = text, ""
+    else:
+        host, _, port = text.partition(":")
+    if port and int(port) > LAST_PORT:
+        return f"there is no port {port}; they end at {LAST_PORT}"
+    if ":" not in host and not re.search(r"(^|\.)[0-9]+$", host):
+        return ""
+    try:
+        ip_address(host)
+    except ValueError:
+        return f"{host} is not an address"
+    return ""
 
 
 _CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))

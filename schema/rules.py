@@ -142,8 +142,23 @@ def _node(plain: Plain) -> Broken:
         yield ("name",), "V029", message, hint
     if "bmc" in plain and "fencing" in plain:
         yield ("fencing",), "V028", "bmc and fencing are two ways to say it", "keep one"
+    yield from _addresses(plain)
     yield from _daemon(plain)
     yield from _maintenance(plain)
+
+
+def _addresses(plain: Plain) -> Broken:
+    given: list[tuple[Path, str]] = [
+        (("host", "address"), plain.get("host", {}).get("address", "")),
+        (("bmc",), plain.get("bmc", "")),
+    ]
+    heard = plain.get("heartbeat", {}).get("addresses", ())
+    given += [(("heartbeat", "addresses", index), text) for index, text in enumerate(heard)]
+    for spot, text in given:
+        fault = forms.endpoint_fault(text)
+        if fault:
+            key = spot[1] if len(spot) > 1 else spot[0]
+            yield spot, "V018", f"{key}: {fault}", forms.FORMS["endpoint"].example
 
 
 def _daemon(plain: Plain) -> Broken:

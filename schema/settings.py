@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from schema import dialect, fields, rules, validation
+from schema import dialect, fields, forms, rules, validation
 from schema.errors import ConfigError, arranged
 from schema.merging import Plain
 from schema.model import Frozen
@@ -143,6 +143,11 @@ def _source_faults(source: Plain) -> rules.Broken:
 
 
 def _xenapi_faults(xenapi: Plain) -> rules.Broken:
+    for index, text in enumerate(xenapi["addresses"]):
+        fault = forms.endpoint_fault(text)
+        if fault:
+            hint = forms.FORMS["endpoint"].example
+            yield ("xenapi", "addresses", index), "V018", f"addresses: {fault}", hint
     given = {"caFile", "fingerprints"} & xenapi.keys()
     if len(given) != 1:
         message = "xenapi: exactly one of caFile and fingerprints"

@@ -175,6 +175,7 @@ def _between(entries: Sequence[Entry], paths: Mapping[Key, str]) -> Iterator[Fau
     yield from crosscheck.cluster_file(entries)
     yield from crosscheck.names(entries)
     yield from crosscheck.identities(entries)
+    yield from crosscheck.networks(entries)
     yield from crosscheck.references(
         entries, known.union((kind, stem) for stem in untold for kind in KINDS)
     )

@@ -17,6 +17,9 @@ NEIGHBOURS = {
     f"vms/{name}.yaml": f"apiVersion: cxm/v1\nkind: VM\nname: {name}\nmanage: observe\n"
     f"match: {{name: {match}}}\n"
     for name, match in (("web1", "web1"), ("web2", "other"))
+} | {
+    "nodes/xen4.yaml": "apiVersion: cxm/v1\nkind: Node\nname: xen4\nroles: [witness]\n"
+    "heartbeat: {addresses: [10.1.0.4, 10.2.0.4]}\n"
 }
 
 
