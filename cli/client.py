@@ -98,9 +98,10 @@ class Control:
                 raise
             raise _half_held(said, absent.reason) from None
 
-    def ask_for(self, verb: str, kind: type[T]) -> T:
+    def ask_for(self, verb: str, ask: msgspec.Struct, kind: type[T]) -> T:
         """The answer to a POST whose answer is more than yes or no. Raises NoDaemon, Failure."""
-        return _decoded(self._exchange("POST", f"/v1/{verb}", b"{}", DECIDE_WITHIN_S), kind)
+        body = msgspec.json.encode(ask)
+        return _decoded(self._exchange("POST", f"/v1/{verb}", body, DECIDE_WITHIN_S), kind)
 
     def events(self, start: int) -> Iterator[bytes]:
         """Lines of the journal from `start` on. Raises NoDaemon."""

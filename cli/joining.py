@@ -10,19 +10,23 @@ from typing import Any
 
 import click
 
+from cli import repository
 from cli.envelope import failure
-from cli.founding import Steps, node_yaml, own_name
+from cli.founding import Steps, node_yaml
 from cli.node_folder import NodeFolder
 from cli.options import Invocation
+from cli.repository import LOCAL
 from membership.edge import invitation
 from membership.edge.bundle import Bundle, BundleError, unpacked
+from schema.forms import FORMS
+from schema.writing import name_to_label
 
 PEER_PORT = 9851
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What a joining node has for itself. `name` None: the machine's."""
+    """What a joining node has for itself. `name` None: the code's."""
 
     name: str | None
     state_dir: str
@@ -47,7 +51,9 @@ def join(steps: Steps, folder: NodeFolder, peer: str, code: str, own: Own) -> No
     if folder.settings() is not None:
         message = f"{folder.config} is there already: this machine belongs to a cluster"
         raise failure("refused", "Settled", message, "move it away first, or give another --dir")
-    bundle = _received(peer, code)
+    given = _received(peer, code, _checked(own.name))
+    bundle = _unpacked(peer, given)
+    _reachable_here(peer, bundle)
     steps.did(f"{peer} is the peer that gave the code, and took it")
     for name, secret in bundle.secrets.items():
         if folder.read_secret(name) not in (None, secret):
@@ -60,22 +66,55 @@ def join(steps: Steps, folder: NodeFolder, peer: str, code: str, own: Own) -> No
         kept = folder.write_file(f"authority-{number}.pem", f"{text}\n")
         settings = _renamed(settings, path, str(kept))
         steps.did(f"certificates that are trusted in {kept}")
-    name = own.name or own_name()
     folder.write_settings(
-        node_yaml({"node": name, **settings, "stateDir": own.state_dir, "runDir": own.run_dir})
+        node_yaml(
+            {"node": given.name, **settings, "stateDir": own.state_dir, "runDir": own.run_dir}
+        )
     )
-    steps.did(f"settings in {folder.config}: this node is {name}")
+    steps.did(f"settings in {folder.config}: this node is {given.name}")
 
 
-def _received(peer: str, code: str) -> Bundle:
+def _checked(name: str | None) -> str:
+    """The name that was asked for, "" where none was; wrong ones spend no code."""
+    if name and name_to_label(name) != name:
+        raise click.UsageError(f"--name {name}: {FORMS['label'].example}")
+    return name or ""
+
+
+def _received(peer: str, code: str, name: str) -> invitation.Joined:
     host, port = peer_place(peer)
     try:
-        return unpacked(asyncio.run(invitation.accept(host, port, code)))
+        return asyncio.run(invitation.accept(host, port, code, name))
+    except invitation.Unreachable as error:
+        message = f"nobody answers at {host}, TCP port {port}: {error}"
+        hint = f"is cxmd running there, and does a firewall let this machine reach port {port}?"
+        raise failure("unknown", "Unreachable", message, hint) from None
+    except invitation.OfAnother as other:
+        hint = f"leave --name out, or have a code for {name}: cxm node add {name} on a member"
+        raise failure("refused", "OtherName", f"{peer}: {other}", hint) from None
     except invitation.JoinError as error:
-        hint = "a code is good for ten minutes and once; cxm node add NAME gives a new one"
+        hint = "a code is good for ten minutes and once; cxm node add NAME --again gives a new one"
         raise failure("refused", "NotJoined", f"{peer}: {error}", hint) from None
+
+
+def _unpacked(peer: str, given: invitation.Joined) -> Bundle:
+    try:
+        return unpacked(given.bundle)
     except BundleError as error:
         raise failure("error", "Protocol", f"{peer}: {error}") from None
+
+
+def _reachable_here(peer: str, bundle: Bundle) -> None:
+    """A repository in a folder is on one machine alone. Raises Failure (4) where that is another one."""
+    url = str(bundle.settings.get("source", {}).get("url", ""))
+    if not url.startswith(LOCAL) or repository.here(url):
+        return
+    message = f"the tree is in {url}, a folder of {peer}, which this machine has not"
+    hint = (
+        "serve it (svn:// or https://), write that as source.url in that peer's node.yaml, and restart"
+        " its cxmd; then cxm node add NAME --again there"
+    )
+    raise failure("refused", "SourceElsewhere", message, hint)
 
 
 def peer_place(peer: str) -> tuple[str, int]:

@@ -35,8 +35,8 @@ class Tree:
 
     def __init__(self, run: Invocation, folder: Path) -> None:
         self.root = tree.root_of(folder)
-        self.files = tree.read(self.root)
         self._copy = WorkingCopy(self.root, may_ask=run.may_ask)
+        self.files = tree.read(self.root)
         changes = self._copy.changes()
         if changes:
             letter, path = changes[0]
@@ -102,7 +102,8 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a peer is heard: an address for each network, and its path to the shared disk."""
+    """Where a peer is heard: an address for each network, and its path to the shared disk. What is not
+    given stays as it is."""
 
     addresses: tuple[str, ...]
     disk: str | None
@@ -117,7 +118,9 @@ class Place:
 def added(of: Tree, name: str, place: Place) -> Edit:
     """A node of the tree becomes a peer, or is heard elsewhere. Raises Failure (1): unknown."""
     path, text = of.text(name)
-    changes = {"roles": _roles(of, name), "heartbeat": place.written}
+    heard = of.desired.nodes[name].heartbeat
+    whole = Place(place.addresses or heard.addresses, place.disk or heard.disk)
+    changes = {"roles": _roles(of, name), "heartbeat": whole.written}
     return Edit(path, splicing.with_fields(path, text, changes))
 
 
@@ -157,6 +160,12 @@ def _roles(of: Tree, name: str) -> str:
     if not {Role.PEER, Role.WITNESS} & set(roles):
         roles = (*roles, Role.PEER)
     return f"[{', '.join(roles)}]"
+
+
+def stays(node: Node, place: Place) -> bool:
+    """Whether a peer is heard there already."""
+    heard = node.heartbeat
+    return place.addresses in ((), heard.addresses) and place.disk in (None, heard.disk)
 
 
 def is_peer(node: Node | None) -> bool:

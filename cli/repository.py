@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from cli import tree
 from cli.envelope import failure
@@ -32,6 +33,16 @@ def created(folder: Path, control: Path) -> bool:
             hook.write_text(hook_script(name, this_program(), control), encoding="utf-8")
             hook.chmod(0o755)
     return fresh
+
+
+LOCAL = "file://"
+"""How the URL of a repository begins that is a folder of this machine, which no other one can reach."""
+
+
+def here(url: str) -> bool:
+    """Whether a `LOCAL` URL leads into a repository of this machine."""
+    place = Path(unquote(urlsplit(url).path))
+    return any((folder / "format").is_file() for folder in (place, *place.parents))
 
 
 @dataclass(frozen=True, slots=True)

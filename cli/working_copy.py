@@ -13,6 +13,8 @@ from cli.envelope import failure
 
 _QUICK_S = 30.0
 _COMMIT_S = 300.0
+_NO_COPY = ("E155007", "W155010", "W155007")
+"""svn's words where a folder belongs to no working copy."""
 
 
 class WorkingCopy:
@@ -73,12 +75,18 @@ class WorkingCopy:
             message = f"svn {arguments[0]} took longer than {timeout_s:g} s"
             raise failure("error", "SvnTimeout", message) from None
         if done.returncode:
-            raise _failed(arguments[0], done.stderr)
+            raise _failed(self.root, arguments[0], done.stderr)
         return done.stdout
 
 
-def _failed(verb: str, told: str) -> Exception:
+def _failed(root: Path, verb: str, told: str) -> Exception:
     """A commit that a hook refused is a refusal; anything else is an error. svn's words are kept."""
+    if any(word in told for word in _NO_COPY):
+        hint = (
+            "go to one or give it (--wc DIR, cxm commit DIR);"
+            " svn checkout URL makes one, with source.url of node.yaml"
+        )
+        return failure("error", "NoWorkingCopy", f"{root} is no working copy of the tree", hint)
     refused = "E165001" in told
     code = "HookRefused" if refused else "Svn"
     return failure("refused" if refused else "error", code, f"svn {verb} failed", told.rstrip())

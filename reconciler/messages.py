@@ -283,6 +283,12 @@ class AskHandOver(Frozen, tag_field="ask", tag="hand-over", frozen=True, kw_only
     by: str
 
 
+class AskInvite(Frozen, frozen=True, kw_only=True):
+    """A one-time code by which the node of this name joins. It is asked of the very node that gives it."""
+
+    name: str
+
+
 class AskNotify(Frozen, tag_field="ask", tag="notify", frozen=True, kw_only=True):
     """Send a test through every way of telling people that node.yaml names."""
 

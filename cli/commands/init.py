@@ -25,7 +25,10 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.argument("host", required=False)
 @click.option("--join", "peer", metavar="PEER[:PORT]", help="Become a peer of one that is there.")
 @click.option("--code", help="The one-time code of `cxm node add`.  [default: asked for]")
-@click.option("--name", help="Name of this node, as in its Node file.  [default: the machine's]")
+@click.option(
+    "--name",
+    help="Name of this node, as in its Node file.  [default: the machine's, or the code's]",
+)
 @click.option("--new-repo", type=_FOLDER, metavar="DIR", help="Make a repository there.")
 @click.option("--source", metavar="URL", help="The directory in Subversion that holds the tree.")
 @click.option("--source-user", metavar="NAME", help="Who logs in to Subversion.")
@@ -79,15 +82,31 @@ def command(
 
         own = joining.Own(name=name, state_dir=state_dir, run_dir=run_dir)
         joining.join(steps, NodeFolder(folder), peer, joining.code_of(run, code), own)
-        return _ready(steps, founding.starting(NodeFolder(folder), founding.AMONG_PEERS))
+        commands = founding.starting(NodeFolder(folder), founding.AMONG_PEERS)
+        anew = founding.starting(NodeFolder(folder), founding.AMONG_PEERS[:1], "restart")
+        return _ready(
+            steps,
+            commands,
+            "",
+            "Where this machine was a peer before and lost its state, cxm members may say rollback of it,",
+            "for the shared disk remembers an earlier start. Then, once or more, until it takes part:",
+            *(f"  {row}" for row in anew),
+        )
     pool = founding.Pool(host or "", user, password_file, fingerprints, ca_file, trust)
     source_ = founding.Source(new_repo, source, source_user, source_password)
     wish = founding.Wish(pool, source_, folder, name, state_dir, run_dir)
-    founding.Founding(run, wish, steps).go()
-    return _ready(steps, founding.starting(NodeFolder(folder), founding.ALONE))
+    url = founding.Founding(run, wish, steps).go().source.url
+    return _ready(
+        steps,
+        founding.starting(NodeFolder(folder), founding.ALONE),
+        "",
+        "The tree is changed in a working copy, where you like:",
+        f"  svn checkout {url}",
+    )
 
 
-def _ready(steps: Steps, commands: Sequence[str]) -> Finding:
+def _ready(steps: Steps, commands: Sequence[str], *more: str) -> Finding:
     """Nothing is started here: a person has seen the steps first."""
     rows = [line(), line("Now start:"), *(line(f"  {row}") for row in commands)]
+    rows += map(line, more)
     return Finding("converged", {"steps": steps.taken, "start": list(commands)}, rows)

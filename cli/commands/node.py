@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from msgspec import Struct
@@ -14,9 +15,12 @@ from cli.envelope import Finding, failure
 from cli.node_folder import NodeFolder
 from cli.options import GLOBAL, CxmCommand, Invocation, invocation
 from cli.render.text import Line, line
+from cli.repository import LOCAL
 from cli.settings import config_path, node_settings
 from membership.view import PeerState
-from reconciler.status import Status
+from reconciler.messages import AskInvite
+from reconciler.status import PeerStatus, Status
+from schema.model import Node
 from schema.settings import Settings
 
 _SINGLE = "single"
@@ -75,11 +79,17 @@ _DRY = click.option("--dry-run", is_flag=True, help="Show the change, commit not
 )  # fmt: skip
 @click.option("--disk", metavar="PATH", help="The shared disk, as it sees it.")
 @click.option("--witness", is_flag=True, help="It is no server: write its Node file.")
+@click.option("--again", is_flag=True, help="It is a peer already: only give another code.")
+@click.option(
+    "--move", is_flag=True, help="It is a peer already: be heard where this says, no code."
+)
 def _add(
     name: str,
     addresses: tuple[str, ...],
     disk: str | None,
     witness: bool,
+    again: bool,
+    move: bool,
     folder: Path,
     message: str | None,
     dry_run: bool,
@@ -87,8 +97,9 @@ def _add(
     """Make a node a peer, and get the code with which its machine joins.
 
     NAME is a node of the tree or, with --witness, a new one: a peer without VMs. A node that was the
-    only one makes itself a peer first: its settings change from `single` to `builtin`. For a node that
-    is a peer already this gives another code.
+    only one makes itself a peer first: its settings change from `single` to `builtin`. The code is for
+    NAME alone. A node that is a peer already is left as it is, but for --again and --move. What this did
+    is undone by `cxm node remove NAME`.
     """
     run = invocation()
     settings = node_settings(run)
@@ -96,35 +107,69 @@ def _add(
     itself = name == settings.node
     if not itself:
         _member(settings, tree)
-    edit = _edit(tree, name, peering.Place(addresses, disk), witness=witness)
+    place = peering.Place(addresses, disk)
+    edit = _edit(tree, name, place, _Way(witness, again, move, itself))
     if dry_run:
         return _shown(tree, edit) if edit is not None else _is_peer(name)
-    # The code first: without one nothing is to be committed.
-    found = None if itself else _invitation(run)
+    if edit is not None:
+        tree.would_be(edit)
+    # The code before the commit: without one nothing is to be committed.
+    found = None if itself or move else _invitation(run, settings, name)
     rows, revision = [], None
     if edit is not None:
-        text = message or f"{name} becomes a peer"
+        text = message or (f"{name} is heard elsewhere" if move else f"{name} becomes a peer")
         revision = _committed(run, tree, edit, text)
         rows.append(line(f"committed r{revision}: {text}"))
     data: dict[str, object] = {"node": name, "committed": revision}
+    if move:
+        return Finding("converged", data, rows or [line(f"{name} is heard there already")])
     if found is None:
         return Finding("converged", data, [*rows, *_own_engine(run, settings)])
     told, invited = _invited(found, settings, tree, name)
     return Finding("converged", {**data, **told}, [*rows, *invited])
 
 
-def _edit(
-    tree: peering.Tree, name: str, place: peering.Place, *, witness: bool
-) -> peering.Edit | None:
+class _Way(NamedTuple):
+    """How a node is to become a peer. `itself`: it is the one that the command runs on."""
+
+    witness: bool
+    again: bool
+    move: bool
+    itself: bool
+
+
+def _edit(tree: peering.Tree, name: str, place: peering.Place, way: _Way) -> peering.Edit | None:
     """What has to be committed; None where the node is a peer already, and stays where it is."""
+    if way.again and (way.move or place.addresses or place.disk):
+        raise click.UsageError("--again gives another code, and changes nothing")
     known = tree.node(name)
-    if known is not None and peering.is_peer(known) and not place.addresses:
-        return None
+    # Without an address it is a peer by default alone, which nobody has heard yet.
+    named = known is not None and peering.is_peer(known)
+    if known is not None and named and (known.heartbeat.addresses or way.again or way.move):
+        return _changed(tree, known, place, way)
+    if way.again or way.move:
+        raise failure(
+            "refused", "NoPeer", f"{name} is no peer of the tree yet", "leave that option out"
+        )
     if not place.addresses:
         raise click.UsageError("give --address for each network that it is heard on")
-    if witness:
+    if way.witness:
         return peering.witness(tree, name, place)
     return peering.added(tree, name, place)
+
+
+def _changed(
+    tree: peering.Tree, node: Node, place: peering.Place, way: _Way
+) -> peering.Edit | None:
+    """Raises Failure (4) where a peer would be changed, or asked in again, though nobody said so."""
+    stays = peering.stays(node, place)
+    if way.move:
+        return None if stays else peering.added(tree, node.name, place)
+    if way.again or (way.itself and stays):
+        return None
+    heard = ", ".join(filter(None, (*node.heartbeat.addresses, node.heartbeat.disk)))
+    hint = "another code for it: --again; to be heard elsewhere: --move with what changes"
+    raise failure("refused", "IsPeer", f"{node.name} is a peer already, heard at {heard}", hint)
 
 
 def _is_peer(name: str) -> Finding:
@@ -163,8 +208,14 @@ def _own_engine(run: Invocation, settings: Settings) -> list[Line]:
     ]
 
 
-def _invitation(run: Invocation) -> Invitation:
-    return asking.need_daemon(run, lambda control: control.ask_for("invite", Invitation))
+def _invitation(run: Invocation, settings: Settings, name: str) -> Invitation:
+    if settings.source.url.startswith(LOCAL):
+        run.note(
+            f"{settings.source.url} is a folder of this machine: only a node on this machine can join."
+            " For others serve it (svn:// or https://) and write that as source.url in node.yaml"
+        )
+    ask = AskInvite(name=name)
+    return asking.need_daemon(run, lambda control: control.ask_for("invite", ask, Invitation))
 
 
 def _invited(
@@ -193,8 +244,8 @@ def _host_of(endpoint: str) -> str:
 def _remove(name: str, folder: Path, message: str | None, dry_run: bool) -> Finding:
     """Make a node no peer any more; its VMs stay where they are.
 
-    Refused for the leader, for the node that this runs on, and for a node that is not heard while VMs
-    are on it: they are to be recovered first.
+    Refused for the leader, for the node that this runs on, and for a node that may be dead while VMs are
+    on it: they are to be recovered first. It undoes `cxm node add`, too.
     """
     run = invocation()
     settings = node_settings(run)
@@ -206,13 +257,14 @@ def _remove(name: str, folder: Path, message: str | None, dry_run: bool) -> Find
         hint = "run this command on another peer"
         raise failure("refused", "Itself", f"{name} is the node that this runs on", hint)
     status = asking.need_daemon(run, lambda control: control.status())
-    _dispensable(asking.of_cluster(run, status), name)
+    notes = _dispensable(asking.of_cluster(run, status), name)
     if dry_run:
         return _shown(tree, edit)
     text = message or f"{name} is no peer any more"
     revision = _committed(run, tree, edit, text)
     rows = [
         line(f"committed r{revision}: {text}"),
+        *(line(note) for note in notes),
         line(f"The voters change by one, then {name} has no voice: cxm members shows it."),
         line(f"On the machine of {name}: systemctl disable --now cxmd cxm-heartbeatd"),
         line("It still knows the cluster key: cxm secret set on each peer changes that."),
@@ -220,17 +272,28 @@ def _remove(name: str, folder: Path, message: str | None, dry_run: bool) -> Find
     return Finding("converged", {"node": name, "committed": revision}, rows, status.cluster)
 
 
-def _dispensable(status: Status, name: str) -> None:
-    """Raises Failure (4) where something still hangs on the peer."""
+def _dispensable(status: Status, name: str) -> list[str]:
+    """What is to be known of it. Raises Failure (4) where something still hangs on the peer."""
     if status.leadership.leader == name:
         hint = "cxm leader --hand-over, then again"
         raise failure("refused", "Leads", f"{name} leads", hint)
-    heard = any(peer.name == name and peer.state in _HEARD for peer in status.peers)
     there = [vm.name for vm in status.vms if vm.node == name]
-    if there and not heard:
-        names = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
-        message = f"{name} is not heard, and {names} would have to be recovered from it"
-        raise failure("refused", "ToRecover", message, "recover them first (cxm status)")
+    peer = next((peer for peer in status.peers if peer.name == name), None)
+    if not there or (peer is not None and peer.state in _HEARD):
+        return []
+    names = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
+    if peer is not None and peer.state == PeerState.BLIND:
+        return [f"Its daemons are silent, its server answers: {names} run on there."]
+    if peer is not None and _never_joined(status, peer):
+        return [f"It never joined: {names} stay as they are."]
+    message = f"{name} is not heard, and {names} would have to be recovered from it"
+    raise failure("refused", "ToRecover", message, "recover them first (cxm status)")
+
+
+def _never_joined(status: Status, peer: PeerStatus) -> bool:
+    """Who joined and was heard has a vote, until the tree drops it: where that is told, it tells."""
+    voters = status.leadership.voters
+    return peer.last_heard_s is None and bool(voters) and peer.name not in voters
 
 
 @_verb("replace")
@@ -249,7 +312,7 @@ def _replace(name: str, uuid: str, folder: Path, message: str | None, dry_run: b
     revision = _committed(run, tree, edit, text)
     rows = [line(f"committed r{revision}: node/{name} is the server {uuid}")]
     if peering.is_peer(tree.node(name)):
-        rows.append(line(f"Its daemons are new, too: cxm node add {name} gives the code to join."))
+        rows.append(line(f"Its daemons are new, too: cxm node add {name} --again gives the code."))
     return Finding("converged", {"node": name, "uuid": uuid, "committed": revision}, rows)
 
 

@@ -6,8 +6,8 @@
 The joiner talks to whoever shows a certificate with that hash, and to nobody else. Then each side
 proves to the other that it knows the secret, bound to the very certificate that the joiner saw: whoever
 stands between them has another certificate, so what it passes on proves nothing, and guessing the
-secret from what it saw takes longer than any code is good for. Codes are in memory only, and each of
-them is good once.
+secret from what it saw takes longer than any code is good for. Codes are in memory only; each of them is
+for one node, whose name is part of both proofs, and good once.
 """
 
 from __future__ import annotations
@@ -50,6 +50,18 @@ class JoinError(Exception):
     """The node cannot join; the text says why, and never what the code was."""
 
 
+class Unreachable(JoinError):
+    """Nobody answers there."""
+
+
+class OfAnother(JoinError):
+    """The code is for the node `name`, and was not spent."""
+
+    def __init__(self, name: str, wanted: str) -> None:
+        super().__init__(f"the code is for {name}, not for {wanted}, and was not spent")
+        self.name = name
+
+
 class Code(Frozen, frozen=True, kw_only=True):
     """What a one-time code says: of which certificate the member is, and the secret."""
 
@@ -76,17 +88,39 @@ def parsed(text: str) -> Code:
 
 
 class Asking(Frozen, frozen=True, kw_only=True):
-    """The joiner's proof, for a nonce of its own."""
+    """The joiner's proof, for a nonce of its own. `name`: who it wants to be; "": whom the code is for."""
 
     nonce: str
+    name: str = ""
     proof: str
 
 
 class Answer(Frozen, frozen=True, kw_only=True):
-    """The member's proof, which covers `bundle` too: what the joiner needs, as text."""
+    """The member's proof, which covers the rest: what the joiner needs, as text, and who it is."""
 
+    name: str
     bundle: str
     proof: str
+
+
+class OtherName(Frozen, frozen=True, kw_only=True):
+    """The answer to who has the code of another node, which stays good."""
+
+    name: str
+
+
+class Joined(Frozen, frozen=True, kw_only=True):
+    """Who the joiner is from now on, and the bundle that it was given."""
+
+    name: str
+    bundle: bytes
+
+
+class _Given(Frozen, frozen=True, kw_only=True):
+    """A code that was given out for `name`, good until `until_s`."""
+
+    name: str
+    until_s: float
 
 
 class Invitations:
@@ -102,64 +136,68 @@ class Invitations:
         self._fingerprint = identity.fingerprint
         self._bundle = bundle
         self._now_s = boot_clock
-        self._until_s: dict[bytes, float] = {}
+        self._given: dict[bytes, _Given] = {}
         self._wrong = 0
 
     def use(self, identity: Identity) -> None:
         """Another certificate is shown from now on, which the codes given out do not name."""
         self._fingerprint = identity.fingerprint
-        self._until_s.clear()
+        self._given.clear()
 
-    async def invite(self) -> str:
-        """A new code, good once and for `GOOD_FOR_S`."""
+    async def invite(self, name: str) -> str:
+        """A new code for the node of this name, good once and for `GOOD_FOR_S`."""
         code = Code(pin=_pin(self._fingerprint), secret=secrets.randbits(_SECRET_BITS))
         key = await asyncio.to_thread(_key, code.secret, self._fingerprint)
         if not self._good():
             self._wrong = 0
-        while len(self._until_s) >= MOST_CODES:
-            del self._until_s[next(iter(self._until_s))]
-        self._until_s[key] = self._now_s() + GOOD_FOR_S
+        while len(self._given) >= MOST_CODES:
+            del self._given[next(iter(self._given))]
+        self._given[key] = _Given(name=name, until_s=self._now_s() + GOOD_FOR_S)
         return str(code)
 
     async def joining(self, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer to who claims to have a code. Raises msgspec.DecodeError."""
         asking = decoded(body, Asking)
-        key = self._taken(asking)
+        key = self._known(asking)
         if key is None:
             return 403, b""
+        name = self._given[key].name
+        if asking.name not in ("", name):
+            return 409, msgspec.json.encode(OtherName(name=name))
+        del self._given[key]
         try:
             bundle = (await asyncio.to_thread(self._bundle)).decode()
         except BundleError as error:
             _log.error("a node with a good code got nothing: %s", error)
             return 503, b""
-        _log.info("a node joins by a one-time code")
-        proof = _proof(key, b"member", self._fingerprint, asking.nonce, bundle)
-        return 200, msgspec.json.encode(Answer(bundle=bundle, proof=proof))
+        _log.info("%s joins by a one-time code", name)
+        proof = _proof(key, b"member", self._fingerprint, asking.nonce, name, bundle)
+        return 200, msgspec.json.encode(Answer(name=name, bundle=bundle, proof=proof))
 
     def _good(self) -> tuple[bytes, ...]:
         """The codes that are still good; the others are forgotten."""
         now_s = self._now_s()
-        self._until_s = {key: until for key, until in self._until_s.items() if now_s < until}
-        return tuple(self._until_s)
+        self._given = {key: given for key, given in self._given.items() if now_s < given.until_s}
+        return tuple(self._given)
 
-    def _taken(self, asking: Asking) -> bytes | None:
-        """The code of which the proof is, which is good no longer."""
+    def _known(self, asking: Asking) -> bytes | None:
+        """The code of which the proof is."""
         good = self._good()
         for key in good:
-            right = _proof(key, b"joiner", self._fingerprint, asking.nonce)
+            right = _proof(key, b"joiner", self._fingerprint, asking.nonce, asking.name)
             if hmac.compare_digest(right.encode(), asking.proof.encode()):
-                del self._until_s[key]
                 return key
         if good:
             self._wrong += 1
             _log.warning("wrong one-time code, try %d of %d", self._wrong, MOST_WRONG)
             if self._wrong >= MOST_WRONG:
-                self._until_s.clear()
+                self._given.clear()
         return None
 
 
-async def accept(host: str, port: int, code: str) -> bytes:
-    """The bundle of the member at this address, by the code that it gave. Raises JoinError."""
+async def accept(host: str, port: int, code: str, name: str = "") -> Joined:
+    """What the member at this address gives for its code. Raises JoinError, and Unreachable where there
+    is none. `name`: who the caller is; "": whom the code is for."""
     known = parsed(code)
     try:
         async with asyncio.timeout(WITHIN_S):
@@ -170,10 +208,12 @@ async def accept(host: str, port: int, code: str) -> bytes:
                     " stands between: nothing was told to it"
                 )
             key = await asyncio.to_thread(_key, known.secret, fingerprint)
-            return await _asked(host, port, key, fingerprint)
+            return await _asked(host, port, key, fingerprint, name)
     except TimeoutError:
-        raise JoinError(f"no answer within {WITHIN_S:g} s") from None
-    except (OSError, aiohttp.ClientError, TooLarge, msgspec.DecodeError) as error:
+        raise Unreachable(f"no answer within {WITHIN_S:g} s") from None
+    except (OSError, aiohttp.ClientConnectionError) as error:
+        raise Unreachable(str(error) or type(error).__name__) from error
+    except (aiohttp.ClientError, TooLarge, msgspec.DecodeError) as error:
         raise JoinError(str(error) or type(error).__name__) from error
 
 
@@ -187,29 +227,31 @@ async def _shown(host: str, port: int) -> bytes:
     return hashlib.sha256(shown or b"").digest()
 
 
-async def _asked(host: str, port: int, key: bytes, fingerprint: bytes) -> bytes:
+async def _asked(host: str, port: int, key: bytes, fingerprint: bytes, name: str) -> Joined:
     nonce = secrets.token_hex(32)
-    proof = _proof(key, b"joiner", fingerprint, nonce)
+    proof = _proof(key, b"joiner", fingerprint, nonce, name)
     place = f"[{host}]" if ":" in host else host
     connector = aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(fingerprint))
     async with (
         aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
         session.post(
             f"https://{place}:{port}{JOIN}",
-            data=msgspec.json.encode(Asking(nonce=nonce, proof=proof)),
+            data=msgspec.json.encode(Asking(nonce=nonce, name=name, proof=proof)),
             allow_redirects=False,
         ) as response,
     ):
         body = await bounded(response.content, LARGEST)
     if response.status == 403:
         raise JoinError("the code is not good, or not any more")
+    if response.status == 409:
+        raise OfAnother(decoded(body, OtherName).name, name)
     if response.status != 200:
         raise JoinError(f"it answers with {response.status}; its log says why")
     answer = decoded(body, Answer)
-    right = _proof(key, b"member", fingerprint, nonce, answer.bundle)
+    right = _proof(key, b"member", fingerprint, nonce, answer.name, answer.bundle)
     if not hmac.compare_digest(right.encode(), answer.proof.encode()):
         raise JoinError("it does not know the code itself: it is not the node that gave it")
-    return answer.bundle.encode()
+    return Joined(name=answer.name, bundle=answer.bundle.encode())
 
 
 def _unverified() -> ssl.SSLContext:
@@ -232,8 +274,10 @@ def _key(secret: int, fingerprint: bytes) -> bytes:
     )
 
 
-def _proof(key: bytes, who: bytes, fingerprint: bytes, nonce: str, bundle: str = "") -> str:
+def _proof(
+    key: bytes, who: bytes, fingerprint: bytes, nonce: str, name: str, bundle: str = ""
+) -> str:
     """That `who` knows the code, and sees this certificate. Each part is told apart by its hash."""
-    parts = (who, fingerprint, nonce.encode(), bundle.encode())
+    parts = (who, fingerprint, nonce.encode(), name.encode(), bundle.encode())
     told = b"".join(hashlib.sha256(part).digest() for part in parts)
     return hmac.digest(key, b"cxm join 1" + told, "sha256").hex()

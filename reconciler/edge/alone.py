@@ -21,8 +21,9 @@ class Alone:
     async def close(self) -> None:
         return
 
-    async def invite(self) -> str:
+    async def invite(self, name: str) -> str:
         """Nobody can join one that is alone."""
+        del name
         return ""
 
     async def share(self, facts: Sequence[Fact]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from reconciler.messages import (
     AskFreeze,
     AskHandOver,
     AskHold,
+    AskInvite,
     AskLook,
     AskNotify,
     AskRelease,
@@ -69,7 +70,7 @@ class Answers(Protocol):
     async def why(self, obj: str) -> Why: ...
     async def request(self, ask: Request) -> Reply: ...
     async def hold(self, ask: AskHold, told: Callable[[str], Awaitable[None]]) -> Reply: ...
-    async def invite(self) -> msgspec.Struct: ...
+    async def invite(self, ask: AskInvite) -> msgspec.Struct: ...
 
 
 class Events(Protocol):
@@ -142,8 +143,12 @@ class Control:
         await say(HoldProgress(reply=reply))
         return response
 
-    async def _invite(self, _request: web.Request) -> web.Response:
-        answer = await self._answers.invite()
+    async def _invite(self, request: web.Request) -> web.Response:
+        try:
+            ask = msgspec.json.decode(await request.read(), type=AskInvite)
+        except msgspec.DecodeError as error:
+            raise web.HTTPBadRequest(text=f"invite: {error}") from None
+        answer = await self._answers.invite(ask)
         return _json(answer, status=409 if isinstance(answer, Reply) else 200)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:

@@ -244,9 +244,9 @@ class PeerLink:
     async def joining(self, body: bytes) -> tuple[int, bytes]:
         return await self._invitations.joining(body)
 
-    async def invite(self) -> str:
-        """A one-time code for a node that is to join."""
-        return await self._invitations.invite()
+    async def invite(self, name: str) -> str:
+        """A one-time code for the node of this name, which is to join."""
+        return await self._invitations.invite(name)
 
     async def _serve(self) -> None:
         """Listen where the tree says, which may change, and may not be ours to bind yet."""

@@ -9,7 +9,7 @@ import msgspec
 from membership.edge.invitation import GOOD_FOR_S
 from membership.edge.peer_wire import decoded
 from reconciler.edge.acknowledging import Acknowledging, Reach, Standpoint, Told
-from reconciler.messages import Ask, AskHold, AskLook, AskNotify, Reply, Request
+from reconciler.messages import Ask, AskHold, AskInvite, AskLook, AskNotify, Reply, Request
 from reconciler.paging import test
 from reconciler.ports import Telling
 from reconciler.routing import leader_for, undecidable
@@ -45,8 +45,8 @@ class Others(Reach, Protocol):
         """Status and body of the answer. Raises OSError where none came."""
         ...
 
-    async def invite(self) -> str:
-        """A one-time code for a node that is to join; "" where none can."""
+    async def invite(self, name: str) -> str:
+        """A one-time code for the node of this name, which is to join; "" where none can."""
         ...
 
 
@@ -101,9 +101,9 @@ class Requests:
             return Reply(accepted=False, reason="NotAcknowledged", message=lacks)
         return reply
 
-    async def invite(self) -> Invited | Reply:
+    async def invite(self, ask: AskInvite) -> Invited | Reply:
         """A one-time code, or why a node cannot join here."""
-        code = await self._others.invite()
+        code = await self._others.invite(ask.name)
         if code:
             return Invited(code=code, expires_s=GOOD_FOR_S)
         message = "one daemon is the whole cluster: node.yaml says engine: {kind: single}"

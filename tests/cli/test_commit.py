@@ -118,5 +118,5 @@ def test_a_folder_that_is_no_working_copy(config: Path, tmp_path: Path, cxm: Cxm
     shutil.copytree(SAMPLE, tmp_path / "plain")
     found = cxm("commit", tmp_path / "plain", "-m", "x", "-o", "json")
     assert found.exit == 1
-    assert found.envelope["errors"][0]["code"] == "Svn"
+    assert found.envelope["errors"][0]["code"] == "NoWorkingCopy"
     assert config.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,8 +61,8 @@ class Member:
         self._thread.join()
         self._loop.close()
 
-    def invite(self) -> str:
-        return str(self._run(self._invitations.invite()))
+    def invite(self, name: str = "xen2") -> str:
+        return str(self._run(self._invitations.invite(name)))
 
     def _run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
@@ -122,8 +123,46 @@ def test_a_code_is_good_once(cxm: Cxm, member: Member, tmp_path: Path) -> None:
     again = join(cxm, member, tmp_path / "two", code)
     assert again.exit == 4
     assert "NotJoined" in again.err
-    assert "cxm node add NAME gives a new one" in again.err
+    assert "cxm node add NAME --again gives a new one" in again.err
     assert not (tmp_path / "two" / "xen2").exists()
+
+
+def test_a_code_names_the_node_and_is_good_for_no_other(
+    cxm: Cxm, member: Member, tmp_path: Path
+) -> None:
+    host, port = member.address
+    words = ("init", "--join", f"{host}:{port}", "--code", member.invite("xen2"))
+    found = cxm(*words, "--dir", tmp_path / "new", "--name", "xen3")
+    assert found.exit == 4
+    assert "for xen2, not for xen3" in found.err
+    assert cxm(*words, "--dir", tmp_path / "new", "--name", "Xen 2").exit == 64
+    assert not (tmp_path / "new").exists()
+    found = cxm(*words, "--dir", tmp_path / "new")
+    assert found.exit == 0, "neither has spent it"
+    settings = read_settings((tmp_path / "new" / "node.yaml").read_bytes()).settings
+    assert settings is not None
+    assert settings.node == "xen2"
+    assert "lost its state" in found.out
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_tree_in_a_folder_of_another_machine_is_no_source(
+    cxm: Cxm, member: Member, tmp_path: Path, there: bool
+) -> None:
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    if there:
+        (repository / "format").write_text("5\n", encoding="utf-8")
+    config = tmp_path / "xen1" / "node.yaml"
+    text = config.read_text(encoding="utf-8")
+    source = f'{{url: "file://{repository}/lyon"}}'
+    config.write_text(re.sub(r"source: .*", f"source: {source}", text), encoding="utf-8")
+    found = join(cxm, member, tmp_path, member.invite())
+    assert found.exit == (0 if there else 4), found.err
+    assert (tmp_path / "xen2" / "node.yaml").exists() is there
+    if not there:
+        assert f"file://{repository}/lyon" in found.err
+        assert "serve it" in found.err
 
 
 def test_a_machine_that_belongs_to_a_cluster_stays_there(
@@ -149,5 +188,7 @@ def test_what_is_no_code_is_told_as_such(cxm: Cxm, member: Member, tmp_path: Pat
 def test_nobody_there(cxm: Cxm, tmp_path: Path) -> None:
     words = ("init", "--join", "127.0.0.1:1", "--code", "cxm1-00000-00000-00000-00000")
     found = cxm(*words, "--dir", tmp_path / "xen2")
-    assert found.exit == 4
+    assert found.exit == 6
+    assert "127.0.0.1, TCP port 1" in found.err
+    assert "firewall" in found.err
     assert not (tmp_path / "xen2").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -98,17 +99,114 @@ def test_a_peer_asks_another_one_in(copy: Path, cxm: Cxm, config: Path, daemon: 
     builtin(config)
     peer(copy, "xen1")
     daemon.reply = cast("Any", CODE)
-    found = add(cxm, copy, "xen2", "--address", "10.1.0.2", "--disk", "/dev/hb")
-    assert found.exit == 0, found.err
-    assert "heartbeat: {addresses: [10.1.0.2], disk: /dev/hb}" in svn(
-        "cat", copy / "nodes/xen2.yaml"
+    found = add(
+        cxm, copy, "xen2", "--address", "10.1.0.2", "--address", "10.2.0.2", "--disk", "/dev/hb"
     )
+    assert found.exit == 0, found.err
+    heard = "heartbeat: {addresses: [10.1.0.2, 10.2.0.2], disk: /dev/hb}"
+    assert heard in svn("cat", copy / "nodes/xen2.yaml")
     assert [path for path, _ in daemon.posted] == ["/v1/invite"]
     assert "cxm init --join 10.1.0.1:9851 --name xen2 --code cxm1-AAAAA-BBBBB" in found.out
+    assert daemon.posted[0][1] == {"name": "xen2"}
     # Again: a new code, no second commit.
     head = svn("info", "--show-item", "last-changed-revision", copy, "-r", "HEAD")
-    assert add(cxm, copy, "xen2").exit == 0
+    assert add(cxm, copy, "xen2", "--again").exit == 0
+    assert len(daemon.posted) == 2
     assert svn("info", "--show-item", "last-changed-revision", copy, "-r", "HEAD") == head
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("--address", "10.1.0.9", "--address", "10.2.0.9"),
+        ("--address", "10.1.0.2", "--address", "10.2.0.2", "--disk", "/dev/other"),
+        ("--disk", "/dev/other"),
+    ],
+)
+def test_a_peer_that_is_there_is_left_as_it_is(
+    copy: Path, cxm: Cxm, config: Path, daemon: Script, more: Sequence[str]
+) -> None:
+    builtin(config)
+    peer(copy, "xen1", "xen2")
+    daemon.reply = cast("Any", CODE)
+    before = svn("cat", copy / "nodes/xen2.yaml")
+    found = add(cxm, copy, "xen2", *more)
+    assert found.exit == 4
+    assert "IsPeer" in found.err
+    assert "--again" in found.err
+    assert daemon.posted == [], "no code was given"
+    assert svn("cat", copy / "nodes/xen2.yaml") == before
+
+
+def test_a_peer_moves_where_it_is_said(copy: Path, cxm: Cxm, config: Path, daemon: Script) -> None:
+    builtin(config)
+    peer(copy, "xen1", "xen2")
+    place = ("--address", "10.1.0.9", "--address", "10.2.0.9")
+    assert add(cxm, copy, "xen2", "--move", *place).exit == 0
+    moved = "heartbeat: {addresses: [10.1.0.9, 10.2.0.9], disk: /dev/hb}"
+    assert moved in svn("cat", copy / "nodes/xen2.yaml"), "what is not given stays"
+    head = svn("info", "--show-item", "last-changed-revision", copy, "-r", "HEAD")
+    assert "there already" in add(cxm, copy, "xen2", "--move", *place).out
+    assert svn("info", "--show-item", "last-changed-revision", copy, "-r", "HEAD") == head
+    assert daemon.posted == []
+
+
+@pytest.mark.parametrize(
+    ("more", "exit_"), [(("--again",), 4), (("--move", "--disk", "/dev/hb"), 4)]
+)
+def test_what_is_for_peers_alone(
+    copy: Path, cxm: Cxm, config: Path, more: Sequence[str], exit_: int
+) -> None:
+    builtin(config)
+    peer(copy, "xen1")
+    found = add(cxm, copy, "xen2", *more)
+    assert (found.exit, "NoPeer" in found.err) == (exit_, True)
+    assert add(cxm, copy, "xen1", "--again", "--address", "10.1.0.1").exit == 64
+
+
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [
+        (("10.1.0.1", "10.2.0.2"), "V023"),
+        (("10.1.0.2",), "V035"),
+        (("10.1.0.300", "10.2.0.2"), "V018"),
+        (("10.1.0.2:99999", "10.2.0.2"), "V018"),
+    ],
+)
+def test_a_place_that_cannot_work_is_refused_before_a_code_is_given(
+    copy: Path, cxm: Cxm, config: Path, daemon: Script, place: Sequence[str], code: str
+) -> None:
+    builtin(config)
+    peer(copy, "xen1")
+    daemon.reply = cast("Any", CODE)
+    found = add(cxm, copy, "xen2", *(word for text in place for word in ("--address", text)))
+    assert found.exit == 3
+    assert code in found.out + found.err
+    assert daemon.posted == []
+    assert svn("status", copy) == ""
+
+
+def test_outside_a_working_copy_it_is_told_how_to_get_one(
+    cxm: Cxm, config: Path, tmp_path: Path
+) -> None:
+    assert config.exists()
+    (tmp_path / "elsewhere").mkdir()
+    found = add(cxm, tmp_path / "elsewhere", "xen1", "--address", "10.1.0.1")
+    assert found.exit == 1
+    assert "elsewhere is no working copy" in found.err
+    assert "svn checkout" in found.err
+
+
+def test_a_repository_in_a_folder_of_this_machine_is_warned_about(
+    copy: Path, cxm: Cxm, config: Path, daemon: Script
+) -> None:
+    builtin(config)
+    text = re.sub(r"url: [^ ,}]+", f"url: file://{copy.parent}/repository/lyon", config.read_text())
+    config.write_text(text, encoding="utf-8")
+    peer(copy, "xen1", "xen2")
+    daemon.reply = cast("Any", CODE)
+    assert "folder of this machine" in add(cxm, copy, "xen2", "--again").err
 
 
 def test_who_is_no_server_becomes_a_witness(
@@ -121,7 +219,8 @@ def test_who_is_no_server_becomes_a_witness(
     assert unknown.exit == 1
     assert "there are xen1, xen2, xen3, xen4" in unknown.err
     assert add(cxm, copy, "xen2", "--address", "10.9.0.1", "--witness").exit == 4
-    assert add(cxm, copy, "arbiter", "--address", "10.9.0.1", "--witness").exit == 0
+    place = ("--address", "10.9.0.1", "--address", "10.9.1.1")
+    assert add(cxm, copy, "arbiter", *place, "--witness").exit == 0
     assert "roles: [witness]" in svn("cat", copy / "nodes/arbiter.yaml")
     assert cxm("validate", copy).exit == 0
 
@@ -138,7 +237,7 @@ def test_nothing_is_committed_without_a_code(copy: Path, cxm: Cxm, config: Path)
     builtin(config)
     peer(copy, "xen1")
     before = svn("info", "--show-item", "revision", "-r", "HEAD", copy)
-    assert add(cxm, copy, "xen2", "--address", "10.1.0.2").exit == 1
+    assert add(cxm, copy, "xen2", "--address", "10.1.0.2", "--address", "10.2.0.2").exit == 1
     assert svn("status", copy) == ""
     assert svn("info", "--show-item", "revision", "-r", "HEAD", copy) == before
 
@@ -200,6 +299,38 @@ def test_whom_the_cluster_needs_is_not_removed(
     found = cxm("node", "remove", "xen2", "--wc", copy, "-o", "json")
     assert (found.exit, found.envelope["errors"][0]["code"]) == (4, word)
     assert svn("status", copy) == ""
+
+
+NEW = replace(STATUS.leadership, voters=("xen1",))
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        (
+            replace(STATUS, peers=(PeerStatus(name="xen2", state="blind", last_heard_s=90.0),)),
+            "silent",
+        ),
+        (replace(STATUS, peers=(PeerStatus(name="xen2", state="dead"),), leadership=NEW), "never"),
+        (
+            replace(STATUS, peers=(PeerStatus(name="xen2", state="unknown"),), leadership=NEW),
+            "never",
+        ),
+    ],
+    ids=["blind", "never joined, and silent", "just added"],
+)
+def test_whose_server_lives_or_who_never_joined_is_removed_with_a_note(
+    copy: Path, cxm: Cxm, config: Path, daemon: Script, status: Any, word: str
+) -> None:
+    builtin(config)
+    before = svn("cat", copy / "nodes/xen2.yaml")
+    peer(copy, "xen1", "xen2")
+    assert any(vm.node == "xen2" for vm in status.vms)
+    daemon.statuses = [status]
+    found = cxm("node", "remove", "xen2", "--wc", copy)
+    assert found.exit == 0, found.err
+    assert word in found.out
+    assert svn("cat", copy / "nodes/xen2.yaml") == before
 
 
 def test_nobody_is_removed_while_no_daemon_says_who_leads(

@@ -28,6 +28,7 @@ from reconciler.messages import (
     AskDrain,
     AskFreeze,
     AskHold,
+    AskInvite,
     AskLook,
     AskRetry,
     AskThaw,
@@ -57,6 +58,7 @@ class Answering:
         self.asked: list[Request] = []
         self.reply = Reply(accepted=True, notes=("noted",))
         self.waits_for: tuple[str, ...] = ()
+        self.invited: list[str] = []
 
     async def status(self) -> Status:
         return STATUS
@@ -74,7 +76,8 @@ class Answering:
             await told(what)
         return self.reply
 
-    async def invite(self) -> Reply:
+    async def invite(self, ask: AskInvite) -> Reply:
+        self.invited.append(ask.name)
         return Reply(accepted=False, reason="Alone")
 
 

@@ -137,7 +137,8 @@ async def test_a_request_reaches_the_peer_and_its_answer_comes_back(tmp_path: Pa
 
 async def test_a_node_joins_by_a_code_of_ours(tmp_path: Path) -> None:
     async with linked(tmp_path, 1, {}) as (one,):
-        assert await accept(one.host, one.port, await one.link.invite()) == b"{}"
+        joined = await accept(one.host, one.port, await one.link.invite("n3"))
+        assert (joined.name, joined.bundle) == ("n3", b"{}")
 
 
 # --- views ----------------------------------------------------------------------------------------
@@ -424,7 +425,7 @@ async def test_one_that_is_alone_has_nobody_to_wait_for() -> None:
     staged = await alone.stage(TARGET, 0, 60.0)
     assert (staged.target, staged.tree) == (TARGET, None)
     assert not await alone.holds("xen2")
-    assert await alone.invite() == ""
+    assert await alone.invite("n3") == ""
     assert alone.unseal(alone.seal("OpaqueRef:x")) == "OpaqueRef:x"
     with pytest.raises(OSError, match="xen2"):
         await alone.ask("xen2", b"", 1.0)

@@ -18,6 +18,7 @@ from reconciler.messages import (
     AskFreeze,
     AskHandOver,
     AskHold,
+    AskInvite,
     AskLook,
     AskNotify,
     AskRelease,
@@ -79,6 +80,7 @@ class Rig:
         self.holds_after_s: dict[str, float] = {}
         self.takes_s = 0.0
         self.code = "cxm1-X"
+        self.invited: list[str] = []
         self.told: tuple[str, ...] = ()
         self.pages: list[Page] = []
         self.led_since_s = float("-inf")
@@ -105,7 +107,8 @@ class Rig:
             raise self.answer
         return 200, self.answer
 
-    async def invite(self) -> str:
+    async def invite(self, name: str) -> str:
+        self.invited.append(name)
         return self.code
 
     async def holds(self, peer: str) -> bool:
@@ -343,10 +346,11 @@ async def test_no_way_at_all_is_told_with_its_fix() -> None:
 
 async def test_an_invitation_or_why_not() -> None:
     rig = Rig(led_by("n2"))
-    invited = await rig.requests.invite()
+    invited = await rig.requests.invite(AskInvite(name="n3"))
+    assert rig.invited == ["n3"]
     assert isinstance(invited, Invited)
     assert (invited.code, invited.expires_s) == ("cxm1-X", 600.0)
     rig.code = ""
-    refused = await rig.requests.invite()
+    refused = await rig.requests.invite(AskInvite(name="n3"))
     assert isinstance(refused, Reply)
     assert (refused.accepted, refused.reason) == (False, "Alone")
