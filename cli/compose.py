@@ -25,7 +25,7 @@ from cli.settings import config_path
 from membership.clock import Now
 from membership.edge.secret_files import SecretError, read_secret, secret_path
 from membership.ledger import Ledger
-from membership.view import View
+from membership.view import unknown
 from reconciler.edge import journal_file, ledger_file
 from reconciler.edge.lines import DamagedFile
 from reconciler.edge.revisions import Origin, UnreadableTree, read_tree
@@ -58,7 +58,6 @@ Trace = Callable[[str], None]
 
 _LOOK_WITHIN_S = 10.0
 _EXPORT_WITHIN_S = 60.0
-_NOT_LEADING = float("-inf")
 _STRANGERS = 4
 """Servers that are asked in turn until one is the pool master: the first, and where it sends us."""
 
@@ -290,7 +289,7 @@ class Composed:
 
     @property
     def status(self) -> Status:
-        return self.reconciler.status(self.now)
+        return msgspec.structs.replace(self.reconciler.status(self.now), daemon=False)
 
     def why(self, obj: str) -> Why:
         return self.reconciler.why(obj, self.now)
@@ -334,7 +333,8 @@ def _untied(ledger: Ledger) -> Ledger:
 def _core(
     settings: Settings, journal: JournalState, ledger: Ledger, kept: TreeLoaded | None
 ) -> Reconciler:
-    view = View(me=settings.node, term=ledger.term, leader=None, lead_until_s=_NOT_LEADING)
+    why = f"no daemon runs on {settings.node}"
+    view = unknown(settings.node, settings.engine.kind, ledger.term, why)
     return Reconciler(
         me=settings.node,
         version=version("cxm"),

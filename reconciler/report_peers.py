@@ -18,8 +18,10 @@ def leadership(view: View, stage: Stage, now: Now, hindrance: str = "") -> Leade
         term=view.term,
         waits_s=waits_s,
         stage="" if view.alone else stage.value,
-        reason=view.health.mute or view.reason or (hindrance if view.leader == view.me else ""),
+        reason=view.reason or (hindrance if view.leader == view.me else ""),
+        fault=view.health.mute,
         voters=view.voters.names,
+        disk_votes=view.voters.disk,
         epoch=view.voters.epoch,
     )
 

@@ -178,8 +178,9 @@ class LeaderState(StrEnum):
 class Leadership(Frozen, frozen=True, kw_only=True):
     """`waits_s` is how long this node, which leads, has still to wait; None where it does not wait.
 
-    `stage` is what taking over is at (claim, revoke, ...), `reason` says why nobody leads, or what
-    is wrong with this node's own heartbeats.
+    `stage` is what taking over is at (claim, revoke, ...), `reason` says why nobody leads, or what this
+    node, which leads, still lacks. `fault` is why this node takes no part (its own heartbeats cannot be
+    told from another's), "" where it does. Beside `voters` the shared disk may have a vote.
     """
 
     engine: str = "single"
@@ -189,7 +190,9 @@ class Leadership(Frozen, frozen=True, kw_only=True):
     waits_s: float | None = None
     stage: str = ""
     reason: str = ""
+    fault: str = ""
     voters: tuple[str, ...] = ()
+    disk_votes: bool = False
     epoch: int = 0
 
 
@@ -207,6 +210,8 @@ class Status(Frozen, frozen=True, kw_only=True):
     cluster_id: str | None
     node: str
     version: str
+    daemon: bool = True
+    """False: no daemon runs on `node`, and a command has looked by itself."""
     mode: str | None
     verdict: Verdict
     condition: Condition

@@ -10,7 +10,7 @@ from cli import asking, select
 from cli.envelope import Finding, envelope
 from cli.options import Invocation, cxm_command, invocation
 from cli.render.data import status_data
-from cli.render.status import status_lines
+from cli.render.status import standing, status_lines
 
 _AGAIN_S = 2.0
 
@@ -23,7 +23,8 @@ _AGAIN_S = 2.0
 def command(sel: str, unmanaged: bool, revision: bool, watch: bool) -> Finding:
     """What cxm knows: verdict, nodes, what is pending and what refuses.
 
-    SEL limits it to some objects: vm/web1, vm/*, a bare name, label=value, with commas.
+    SEL limits it to some objects: vm/web1, vm/*, a bare name, label=value, with commas. Exit 4: all is as
+    desired, and nothing would be begun: it is held, nobody leads, or no daemon runs here.
     """
     run = invocation()
     finding = _finding(run, sel, unmanaged, revision)
@@ -49,7 +50,7 @@ def _finding(run: Invocation, sel: str, unmanaged: bool, revision: bool) -> Find
         vms=not select.whole(sel) or run.verbose,
     )
     return Finding(
-        str(status.verdict),
+        str(standing(status)),
         status_data(status),
         rows,
         status.cluster,

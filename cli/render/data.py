@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from cli.render.peers import peers_data
 from cli.render.units import utc
 from reconciler.actions import Action, Plan
 from reconciler.records import Record
@@ -21,7 +22,12 @@ def status_data(status: Status) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.to_builtins(status)
     for key in _IN_ENVELOPE:
         del data[key]
-    return {**data, "plan": plan_data(status.plan), "proposed": _proposed(status)}
+    return {
+        **data,
+        "peers": peers_data(status),
+        "plan": plan_data(status.plan),
+        "proposed": _proposed(status),
+    }
 
 
 def diff_data(status: Status) -> dict[str, Any]:

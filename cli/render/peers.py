@@ -47,6 +47,17 @@ def _cluster(status: Status) -> Span:
     return Span(status.cluster or status.cluster_id or "(no cluster yet)", "strong")
 
 
+def held(status: Status) -> list[Cell]:
+    """` HELD (cxm release H-xen1-5f ends it)`; nothing where nobody holds."""
+    holds = [row.object for row in status.exceptions if row.kind == "hold"]
+    if not holds:
+        return []
+    ends = f"cxm release {holds[0]} ends it"
+    if len(holds) > 1:
+        ends = f"by {', '.join(holds)}; cxm release ends each"
+    return [" ", Span("HELD", "bad"), f" ({ends})"]
+
+
 # --- members --------------------------------------------------------------------------------------
 
 
@@ -54,10 +65,11 @@ def members_lines(status: Status) -> list[Line]:
     """A line that says who leads, then a row for each peer."""
     name = _cluster(status)
     if alone(status):
-        return [line(name, f": {_alone(status.leadership, status.node)}")]
+        return [line(name, *held(status), f": {_alone(status.leadership, status.node)}")]
     heard = sum(peer.state == ALIVE for peer in status.peers)
     told = f"{heard}/{counted(len(status.peers), 'peer')} alive, {leading(status.leadership)}"
-    return [line(name, f", as {status.node} sees it: {told}"), *_rows(status)]
+    head = line(name, *held(status), f", as {status.node} sees it: {told}")
+    return [head, *_rows(status), *_voteless(status)]
 
 
 def _rows(status: Status) -> list[Line]:
@@ -86,7 +98,7 @@ def _state(state: str) -> Span:
 def _heard(peer: PeerStatus, status: Status) -> str:
     if peer.name == status.node:
         return "-"
-    return "never" if peer.last_heard_s is None else f"{span(peer.last_heard_s)} ago"
+    return "not yet" if peer.last_heard_s is None else f"{span(peer.last_heard_s)} ago"
 
 
 def _sees(peer: PeerStatus, status: Status) -> Cell:
@@ -124,11 +136,16 @@ def members_data(status: Status) -> dict[str, Any]:
     return {
         "node": status.node,
         "leadership": msgspec.to_builtins(status.leadership),
-        "peers": [
-            {**msgspec.to_builtins(peer), "not_seen": list(missed_by(peer, status))}
-            for peer in status.peers
-        ],
+        "peers": peers_data(status),
     }
+
+
+def peers_data(status: Status) -> list[dict[str, Any]]:
+    """Each peer, and whom it does not hear."""
+    return [
+        {**msgspec.to_builtins(peer), "not_seen": list(missed_by(peer, status))}
+        for peer in status.peers
+    ]
 
 
 # --- leader ---------------------------------------------------------------------------------------
@@ -139,14 +156,14 @@ def leader_lines(status: Status) -> list[Line]:
     leadership = status.leadership
     name = _cluster(status)
     if alone(status):
-        return [line(name, f": {_alone(leadership, status.node)}")]
-    rows = [line(name, f", as {status.node} sees it: {leading(leadership)}")]
+        return [line(name, *held(status), f": {_alone(leadership, status.node)}")]
+    rows = [line(name, *held(status), f", as {status.node} sees it: {leading(leadership)}")]
     if leadership.voters:
-        names = ", ".join(leadership.voters)
+        names = ", ".join([*leadership.voters, *(["disk"] if leadership.disk_votes else [])])
         rows.append(
             line(f"  voters {names} (epoch {leadership.epoch}), engine {leadership.engine}")
         )
-    return [*rows, *_own_fault(status)]
+    return [*rows, *_own_fault(status), *_voteless(status)]
 
 
 def leader_data(status: Status) -> dict[str, Any]:
@@ -169,7 +186,8 @@ def _waiting(leadership: Leadership) -> str:
     if waits and stage in ("", "idle", "wait"):
         return waits
     told = [_STAGES.get(stage, f"not acting yet{f' ({stage})' if stage else ''}"), waits]
-    return ", ".join(filter(None, told))
+    lacks = f" ({leadership.reason})" if leadership.reason else ""
+    return ", ".join(filter(None, told)) + lacks
 
 
 def _alone(leadership: Leadership, node: str) -> str:
@@ -183,7 +201,12 @@ def peer_alarms(status: Status) -> list[Line]:
     """What is not well among peers; nothing where all is."""
     if alone(status):
         return []
-    return [*_leading_alarm(status), *_own_fault(status), *_peer_faults(status)]
+    return [
+        *_leading_alarm(status),
+        *_own_fault(status),
+        *_peer_faults(status),
+        *_voteless(status),
+    ]
 
 
 def _leading_alarm(status: Status) -> Iterator[Line]:
@@ -199,15 +222,25 @@ def _leading_alarm(status: Status) -> Iterator[Line]:
 
 def _own_fault(status: Status) -> Iterator[Line]:
     """Why this node keeps silent, which somebody else's leadership does not heal."""
+    fault = status.leadership.fault
+    if fault:
+        yield line("  ", FAULT_SIGN, f" {status.node} takes no part: {fault}")
+
+
+def _voteless(status: Status) -> Iterator[Line]:
+    """Two voters with a disk that does not vote (yet, or any more) only ever act together."""
     leadership = status.leadership
-    if leadership.state is not LeaderState.NOBODY and leadership.reason:
-        yield line("  ", FAULT_SIGN, f" {status.node} takes no part: {leadership.reason}")
+    there = [peer.name for peer in status.peers if "disk" in peer.channels]
+    if len(leadership.voters) == 2 and there and not leadership.disk_votes:
+        names = " and ".join(leadership.voters)
+        text = f" the disk has no vote: without it neither of {names} leads alone"
+        yield line("  ", UNKNOWN_SIGN, f"{text} (yet, or see cxm heartbeat show)")
 
 
 def _peer_faults(status: Status) -> Iterator[Line]:
     alive = {peer.name for peer in status.peers if peer.state == ALIVE}
     for peer in status.peers:
-        if peer.problem and peer.problem != status.leadership.reason:
+        if peer.problem and peer.problem != status.leadership.fault:
             yield line("  ", FAULT_SIGN, f" peer {peer.name}: {peer.problem}")
         if peer.state != ALIVE:
             sign = FAULT_SIGN if peer.state == "dead" else UNKNOWN_SIGN
@@ -226,7 +259,7 @@ def _peer_faults(status: Status) -> Iterator[Line]:
 def _silence(peer: PeerStatus) -> str:
     """Dead is a belief: it is told as what it rests on."""
     if peer.last_heard_s is None:
-        return "was never heard"
+        return "was not heard since this daemon's start"
     if peer.state == _LEFT:
         return f"was stopped {span(peer.last_heard_s)} ago"
     return f"{_STATES.get(peer.state, f'is {peer.state}')}, for {span(peer.last_heard_s)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cli.render.peers import peer_alarms
+from cli.render.peers import held, peer_alarms, unseen
 from cli.render.plans import WAITS, gated, head_named, plans_lines
 from cli.render.rows import FAULT_SIGN, UNKNOWN_SIGN, flight_lines, style_of
 from cli.render.text import Cell, Line, Span, line, table
@@ -14,6 +14,7 @@ from reconciler.revisions import HeadState
 from reconciler.status import (
     Condition,
     ExceptionStatus,
+    LeaderState,
     NodeStatus,
     RevisionStatus,
     Status,
@@ -54,21 +55,28 @@ def headline(status: Status) -> Line:
     name = status.cluster or "(no cluster yet)"
     at = f" r{status.revision.target}" if status.revision.target is not None else ""
     mode = f" {status.mode.upper()}" if status.mode else ""
-    state = Span(_state(status), "good" if status.verdict is Verdict.CONVERGED else "warn")
+    state = Span(_state(status), "good" if standing(status) is Verdict.CONVERGED else "warn")
     armed = f"  Armed: {', '.join(status.armed)}" if status.armed else ""
     tail = f": {_tally(status)}.{armed}"
-    return line(Span(name + at + mode, "strong"), *_held(status), ", ", state, tail)
+    return line(Span(name + at + mode, "strong"), *_idle(status), ", ", state, tail)
 
 
-def _held(status: Status) -> list[Cell]:
-    """` HELD (cxm release H-xen1-5f ends it)`"""
-    holds = [row.object for row in status.exceptions if row.kind == "hold"]
-    if not holds:
-        return []
-    ends = f"cxm release {holds[0]} ends it"
-    if len(holds) > 1:
-        ends = f"by {', '.join(holds)}; cxm release ends each"
-    return [" ", Span("HELD", "bad"), f" ({ends})"]
+def _idle(status: Status) -> list[Cell]:
+    """Why nothing is begun, whatever the verdict; nothing where somebody leads and nobody holds."""
+    cells = held(status)
+    if not status.daemon:
+        cells += [" ", Span("NO DAEMON", "bad"), f" (none runs on {status.node})"]
+    elif status.leadership.state is LeaderState.NOBODY:
+        words = "LEADER NOT KNOWN" if unseen(status) else "NOBODY LEADS"
+        cells += [" ", Span(words, "bad")]
+    return cells
+
+
+def standing(status: Status) -> Verdict:
+    """The verdict, and that of a cluster in which nothing would be begun: as desired by chance."""
+    return (
+        Verdict.REFUSED if status.verdict is Verdict.CONVERGED and _idle(status) else status.verdict
+    )
 
 
 def _state(status: Status) -> str:

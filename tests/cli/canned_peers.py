@@ -46,6 +46,14 @@ def led(**more: object) -> Leadership:
 WELL = status()
 WAITING = status(led(state=LeaderState.WAITING, leader="xen1", waits_s=4.2))
 TAKING_OVER = status(led(state=LeaderState.WAITING, leader="xen1", waits_s=4.2, stage="revoke"))
+HANDING_OVER = status(
+    led(
+        state=LeaderState.WAITING,
+        leader="xen1",
+        stage="gather",
+        reason="the pool was not observed since this node was elected",
+    )
+)
 NOBODY = status(
     led(state=LeaderState.NOBODY, leader=None, reason="xen1 hears 1 of 3 voters"),
     peer("xen1", sees=()),
@@ -67,7 +75,13 @@ TROUBLED = status(
     peer("xen5", "unknown", last_heard_s=None, staged="", sees=()),
     peer("xen6", "left", sees=()),
 )
-MUTE = status(led(reason="another daemon sends in the name of xen1"))
+MUTE = status(led(fault="another daemon sends in the name of xen1"))
+PAIR = status(
+    led(voters=("xen1", "xen2"), disk_votes=True),
+    peer("xen1", sees=("xen2",)),
+    peer("xen2", sees=("xen1",)),
+)
+VOTELESS = replace(PAIR, leadership=led(voters=("xen1", "xen2")))
 HOLD = ExceptionStatus(kind="hold", object="H-xen1-5f", owner="bob", reason="UPS on battery")
 HELD = replace(WELL, armed=(), exceptions=(HOLD,))
 """Held by a person: nothing else is wrong."""

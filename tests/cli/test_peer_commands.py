@@ -32,6 +32,10 @@ STATES = {
     "nobody": canned_peers.NOBODY,
     "troubled": canned_peers.TROUBLED,
     "mute": canned_peers.MUTE,
+    "pair": canned_peers.PAIR,
+    "voteless": canned_peers.VOTELESS,
+    "held": canned_peers.HELD,
+    "handing-over": canned_peers.HANDING_OVER,
 }
 
 
@@ -41,15 +45,53 @@ def test_members_and_leader_of_each_state(name: str, golden: Golden) -> None:
     golden(f"members-{name}", plain([*members_lines(status), *leader_lines(status)]))
 
 
-@pytest.mark.parametrize("name", ["nobody", "troubled", "mute", "waiting", "unseen", "held"])
+@pytest.mark.parametrize(
+    "name", ["nobody", "troubled", "mute", "waiting", "unseen", "held", "voteless"]
+)
 def test_status_tells_of_trouble_among_peers(name: str, golden: Golden) -> None:
-    every = {**STATES, "unseen": canned_peers.UNSEEN, "held": canned_peers.HELD}
+    every = {**STATES, "unseen": canned_peers.UNSEEN}
     golden(f"status-peers-{name}", plain(status_lines(every[name], MOMENT)))
 
 
 def test_status_is_calm_where_all_peers_are_well() -> None:
     alone = plain(status_lines(canned.CALM, MOMENT))
     assert plain(status_lines(canned_peers.WELL, MOMENT)) == alone
+
+
+NO_DAEMON = replace(canned.CALM, daemon=False, leadership=canned_peers.UNSEEN.leadership)
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_", "word"),
+    [
+        (canned.CALM, 0, "converged"),
+        (canned_peers.WAITING, 0, "converged"),
+        (canned_peers.HELD, 4, "HELD"),
+        (canned_peers.NOBODY, 4, "NOBODY LEADS"),
+        (NO_DAEMON, 4, "NO DAEMON (none runs on xen1)"),
+        (replace(canned.DIFFERS, daemon=False), 2, "NO DAEMON"),
+    ],
+)
+def test_what_would_not_be_begun_is_not_all_right(
+    status: Status, exit_: int, word: str, daemon: Script, cxm: Cxm
+) -> None:
+    daemon.statuses = [status]
+    found = cxm("status")
+    assert (found.exit, word in found.out.splitlines()[0]) == (exit_, True)
+
+
+def test_a_hand_over_is_no_fault_of_the_next_leader() -> None:
+    shown = plain(status_lines(canned_peers.HANDING_OVER, MOMENT))
+    assert "takes no part" not in shown
+    assert "the pool was not observed since" in shown
+
+
+def test_the_disks_vote_and_whom_a_peer_misses_are_in_json(daemon: Script, cxm: Cxm) -> None:
+    daemon.statuses = [canned_peers.PAIR]
+    assert cxm("leader", "-o", "json").envelope["data"]["disk_votes"] is True
+    daemon.statuses = [canned_peers.TROUBLED]
+    peers = cxm("status", "-o", "json").envelope["data"]["peers"]
+    assert peers[1]["not_seen"] == ["xen1", "xen4", "xen5", "xen6"]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,8 @@ def test_how_far_a_node_is_with_leading(
 
 def test_why_nobody_leads_is_told_and_muteness_before_it() -> None:
     assert leadership(view(None), Stage.IDLE, NOW).reason == "no quorum"
-    assert leadership(view(None, mute="twin"), Stage.IDLE, NOW).reason == "twin"
+    muted = leadership(view(None, mute="twin"), Stage.IDLE, NOW)
+    assert (muted.reason, muted.fault) == ("no quorum", "twin")
 
 
 def test_what_keeps_a_leader_from_acting_is_told_by_the_leader_alone() -> None:
