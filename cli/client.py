@@ -26,7 +26,12 @@ would. Of a hold something is heard sooner than that."""
 
 STALE_PLAN = "StalePlan"
 DECLINED: Mapping[str, str] = MappingProxyType(
-    {STALE_PLAN: "stale", "NotifyFailed": "partial", "NotAcknowledged": "partial"}
+    {
+        STALE_PLAN: "stale",
+        "NotifyFailed": "partial",
+        "NotAcknowledged": "partial",
+        "NotObserved": "unknown",
+    }
 )
 """Verdicts of a request that was not accepted, by the daemon's reason; all others are `refused`."""
 

@@ -34,8 +34,8 @@ def diff(
     Equal inputs give equal rows in the order of names; a tree that the pool fulfils gives none.
     """
     adoption = adopt(desired, observed)
-    draining = _draining(desired, ledger)
-    rows = list(_rows(desired, observed, adoption, draining, journal, deaths, now))
+    emptied = draining(desired, ledger)
+    rows = list(_rows(desired, observed, adoption, emptied, journal, deaths, now))
     rows += recovery_rows(deaths, adoption, observed)
     return Drift(
         adoption=adoption,
@@ -43,8 +43,8 @@ def diff(
         changes=tuple(row for row in rows if not isinstance(row, Blocked | Told)),
         blocked=tuple(row for row in rows if isinstance(row, Blocked)),
         told=tuple(row for row in rows if isinstance(row, Told)),
-        closed=_closed(desired, draining, deaths),
-        draining=draining,
+        closed=closed(desired, emptied, deaths),
+        draining=emptied,
     )
 
 
@@ -52,16 +52,16 @@ def _rows(
     desired: Desired,
     observed: Observed,
     adoption: Adoption,
-    draining: frozenset[str],
+    emptied: frozenset[str],
     journal: JournalState,
     deaths: Deaths,
     now: Now,
 ) -> Iterator[Row]:
     for node, host in adoption.nodes:
         if deaths.certified(host.uuid) is None:
-            yield from _node(node, host, node.name in draining, host.uuid in journal.own_cordons)
+            yield from _node(node, host, node.name in emptied, host.uuid in journal.own_cordons)
     budget = desired.cluster.recovery.max_restarts
-    setting = Setting(adoption, draining, journal, deaths.lost, budget, now)
+    setting = Setting(adoption, emptied, journal, deaths.lost, budget, now)
     remembered = journal.sightings.get
     for vm, real in adoption.vms:
         yield from VmCase(vm, real, remembered(real.uuid), setting).rows()
@@ -71,14 +71,14 @@ def _rows(
     if observed.pool.auto_poweron:
         message = "the pool's auto_poweron starts VMs at any host's boot, against this tree"
         yield Told(object="pool", reason="AutoPowerOn", message=message)
-    if draining:
-        yield from _strangers(desired, observed, adoption, draining)
+    if emptied:
+        yield from _strangers(desired, observed, adoption, emptied)
 
 
 # --- nodes -----------------------------------------------------------------------------------------
 
 
-def _draining(desired: Desired, ledger: Ledger) -> frozenset[str]:
+def draining(desired: Desired, ledger: Ledger) -> frozenset[str]:
     """Nodes to be emptied: by maintenance in the tree, or by command."""
     asked = ledger.drains()
     return frozenset(
@@ -88,13 +88,14 @@ def _draining(desired: Desired, ledger: Ledger) -> frozenset[str]:
     )
 
 
-def _closed(
-    desired: Desired, draining: frozenset[str], deaths: Deaths
+def closed(
+    desired: Desired, emptied: frozenset[str], deaths: Deaths
 ) -> tuple[tuple[str, str], ...]:
+    """Nodes on which nothing is put, with the reason."""
     meant = {
-        node.name: "Draining" if node.name in draining else "Cordoned"
+        node.name: "Draining" if node.name in emptied else "Cordoned"
         for node in desired.nodes.values()
-        if node.name in draining or _cordoned(node)
+        if node.name in emptied or _cordoned(node)
     }
     return tuple((dict(deaths.closed()) | meant).items())
 
@@ -147,7 +148,7 @@ def _unmatched(item: Unmatched) -> Blocked:
 
 
 def _strangers(
-    desired: Desired, observed: Observed, adoption: Adoption, draining: frozenset[str]
+    desired: Desired, observed: Observed, adoption: Adoption, emptied: frozenset[str]
 ) -> Iterator[Blocked]:
     """VMs on a node that is to be emptied, but that no tree gives into cxm's hands."""
     known = {real.uuid for _, real in adoption.vms} | service_vms(desired)
@@ -155,7 +156,7 @@ def _strangers(
     for uuid in sorted(observed.vms):
         real = observed.vms[uuid]
         node = adoption.node_name(real.node)
-        if uuid in known or node not in draining or not has_domain(real):
+        if uuid in known or node not in emptied or not has_domain(real):
             continue
         place = "is state: ignored" if uuid in ignored else "is in no file of the tree"
         yield Blocked(

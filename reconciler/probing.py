@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from fencing.judgement import Probes
@@ -21,6 +21,10 @@ REST_S = 3.0
 
 REPORTS_FOR_S = 10.0
 """So long an answer is a sign that the server is well."""
+
+
+STRUCK_TRIES = 3
+"""How many questions a dead server has surely left without an answer when it is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,14 @@ class Probing:
         known = self.of(name, now)
         answered = known.answered_s is not None and known.answered_s <= REPORTS_FOR_S
         return answered and known.failing_s is None
+
+    def struck(self, names: Collection[str], silent_s: float, now: Now) -> Probing:
+        """As it would be if none of these servers had answered for so long."""
+        supposed = Probing()
+        since_s = now.mono_s - silent_s
+        failing = _Asked(now.mono_s, failing_s=since_s, failed=STRUCK_TRIES, open=False)
+        supposed._asked = {**self._asked, **dict.fromkeys(names, failing)}
+        return supposed
 
     @property
     def deadline_s(self) -> float | None:

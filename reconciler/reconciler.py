@@ -7,7 +7,7 @@ is over only when an observation newer than its return says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 
 from msgspec.structs import replace
@@ -101,6 +101,7 @@ from reconciler.sharing import least, others
 from reconciler.sightings import excuses, sight
 from reconciler.status import Status
 from reconciler.verdicts import lost_source, stalled
+from reconciler.whatif import WhatIf, foretold
 from reconciler.why import Why, explain
 from schema.model import Desired, Source
 from schema.model import Retry as RetryPolicy
@@ -253,6 +254,13 @@ class Reconciler:
     def why(self, obj: str, now: Now) -> Why:
         """What is known about one object: its rows, its past, and what placement says of it."""
         return explain(obj, self._facts(now), now)
+
+    def what_if(self, down: Sequence[str], now: Now) -> WhatIf | Reply:
+        """What would become of these nodes and their VMs, if they fell silent now."""
+        desired, observed = self._desired(), self._observed
+        if desired is None or observed is None:
+            return foretold(None, down)
+        return foretold(self._hearing(desired, observed, now), down)
 
     def candidacy(self) -> Candidacy:
         """That this node may be chosen to lead, as of now; and what its peers are told of it."""

@@ -27,6 +27,11 @@ from reconciler.status import Status
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the plan for cxm apply."
 )
 @click.option(
+    "--what-if",
+    metavar="down=NODE[+NODE]",
+    help="What would become of these nodes and their VMs, if they fell silent now.",
+)
+@click.option(
     "--cause",
     type=click.Choice([cause.value for cause in Cause]),
     help="Only rows with this cause.",
@@ -38,13 +43,21 @@ def command(
     url: str | None,
     out: Path | None,
     cause: str | None,
+    what_if: str | None,
 ) -> Finding:
     """What would change, why, and what refuses the rest.
 
     Without -r, --wc or --url it is about the revision in force and, in mode gated, about the head
     that waits for cxm apply. Exit 0: nothing; 2: something.
+
+    With --what-if, exit 0: all that is to come back would; 2: some VMs would stay down; 4: nothing
+    would be done, for want of a proof.
     """
     run = invocation()
+    if what_if is not None:
+        return _what_if(
+            run, what_if, alone=select.whole(sel) and not any((revision, wc, url, out, cause))
+        )
     if sum(given is not None for given in (revision, wc, url)) > 1:
         raise click.UsageError("-r, --wc and --url exclude each other")
     status, of = _status(run, revision, wc, url)
@@ -61,6 +74,14 @@ def command(
         status.cluster,
         status.observation,
     )
+
+
+def _what_if(run: Invocation, text: str, *, alone: bool) -> Finding:
+    if not alone:
+        raise click.UsageError("--what-if is about what is in force now, and stands alone")
+    from cli import foreseeing  # noqa: PLC0415 - loads the whole of the planning
+
+    return foreseeing.finding(run, foreseeing.asked(text))
 
 
 def _status(

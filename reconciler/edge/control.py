@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -36,6 +36,7 @@ from reconciler.messages import (
     Request,
 )
 from reconciler.status import Status
+from reconciler.whatif import WhatIf
 from reconciler.why import Why
 
 SOCKET = "cxmd.sock"
@@ -68,6 +69,7 @@ class Answers(Protocol):
 
     async def status(self) -> Status: ...
     async def why(self, obj: str) -> Why: ...
+    async def what_if(self, down: Sequence[str]) -> WhatIf | Reply: ...
     async def request(self, ask: Request) -> Reply: ...
     async def hold(self, ask: AskHold, told: Callable[[str], Awaitable[None]]) -> Reply: ...
     async def invite(self, ask: AskInvite) -> msgspec.Struct: ...
@@ -96,6 +98,7 @@ class Control:
         app.router.add_get("/v1/diff", self._status)
         app.router.add_get("/v1/plan", self._plan)
         app.router.add_get("/v1/why/{object:.+}", self._why)
+        app.router.add_get("/v1/what-if/{down}", self._what_if)
         app.router.add_get("/v1/events", self._stream)
         app.router.add_post("/v1/invite", self._invite)
         app.router.add_post("/v1/hold", self._hold)
@@ -121,6 +124,10 @@ class Control:
 
     async def _why(self, request: web.Request) -> web.Response:
         return _json(await self._answers.why(request.match_info["object"]))
+
+    async def _what_if(self, request: web.Request) -> web.Response:
+        answer = await self._answers.what_if(request.match_info["down"].split("+"))
+        return _json(answer, status=409 if isinstance(answer, Reply) else 200)
 
     async def _ask(self, request: web.Request) -> web.Response:
         verb = request.path.rpartition("/")[2]

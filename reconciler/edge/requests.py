@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ from reconciler.paging import test
 from reconciler.ports import Telling
 from reconciler.routing import leader_for, undecidable
 from reconciler.status import Status
+from reconciler.whatif import WhatIf
 from reconciler.why import Why
 from schema.model import Frozen
 
@@ -35,6 +37,7 @@ class Answers(Protocol):
 
     async def status(self) -> Status: ...
     async def why(self, obj: str) -> Why: ...
+    async def what_if(self, down: Sequence[str]) -> WhatIf | Reply: ...
     async def request(self, ask: Ask) -> Reply: ...
 
 
@@ -72,6 +75,9 @@ class Requests:
 
     async def why(self, obj: str) -> Why:
         return await self._here.why(obj)
+
+    async def what_if(self, down: Sequence[str]) -> WhatIf | Reply:
+        return await self._here.what_if(down)
 
     async def request(self, request: Request) -> Reply:
         """The answer to a person, whoever gave it."""

@@ -13,6 +13,7 @@ from reconciler.edge.converge import Converge
 from reconciler.edge.inbox import Inbox, Question
 from reconciler.messages import Ask, Effect, Event, Reply, Tick
 from reconciler.status import Status
+from reconciler.whatif import WhatIf
 from reconciler.why import Why
 
 
@@ -26,6 +27,7 @@ class Core(Protocol):
     def candidacy(self) -> Candidacy: ...
     def status(self, now: Now) -> Status: ...
     def why(self, obj: str, now: Now) -> Why: ...
+    def what_if(self, down: Sequence[str], now: Now) -> WhatIf | Reply: ...
 
 
 class Steering:
@@ -65,6 +67,9 @@ class Steering:
 
     async def why(self, obj: str) -> Why:
         return await self._inbox.ask(lambda: self._core.why(obj, self._clock.now()))
+
+    async def what_if(self, down: Sequence[str]) -> WhatIf | Reply:
+        return await self._inbox.ask(lambda: self._core.what_if(down, self._clock.now()))
 
     async def candidacy(self) -> Candidacy:
         """What the heartbeats are told. That it is answered proves that the reconciler goes on."""

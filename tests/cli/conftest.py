@@ -18,6 +18,7 @@ from cli.main import run
 from reconciler.messages import HoldProgress, Reply
 from reconciler.records import Record
 from reconciler.status import Status
+from reconciler.whatif import WhatIf
 from reconciler.why import Why
 from tests.cli import canned
 
@@ -40,6 +41,7 @@ class Script:
     """Whether it answers a hold at all."""
     records: tuple[Record, ...] = canned.RECORDS
     why: Why | None = None
+    what_if: WhatIf | Reply | None = None
     raw: bytes | None = None
     posted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -64,6 +66,9 @@ def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
                 self._send(200, b"".join(row + b"\n" for row in rows))
             elif self.path.startswith("/v1/why/"):
                 self._send(200, msgspec.json.encode(script.why))
+            elif self.path.startswith("/v1/what-if/"):
+                refused = isinstance(script.what_if, Reply)
+                self._send(409 if refused else 200, msgspec.json.encode(script.what_if))
             else:
                 self._send(200, script.raw or msgspec.json.encode(script.status()))
 

@@ -10,7 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from reconciler.messages import (
 )
 from reconciler.records import HeadSeen, Record
 from reconciler.status import Condition, Status, Verdict
+from reconciler.whatif import WhatIf
 from reconciler.why import Why
 
 STATUS = Status(
@@ -65,6 +66,11 @@ class Answering:
 
     async def why(self, obj: str) -> Why:
         return Why(object=obj, known=False)
+
+    async def what_if(self, down: Sequence[str]) -> WhatIf | Reply:
+        if list(down) == ["nobody"]:
+            return Reply(accepted=False, reason="UnknownObject")
+        return WhatIf(down=tuple(down), nodes=(), vms=())
 
     async def request(self, ask: Request) -> Reply:
         self.asked.append(ask)
@@ -158,6 +164,13 @@ async def test_one_model_for_status_and_diff(served: Served) -> None:
 async def test_an_object_is_named_with_its_slash(served: Served) -> None:
     _, body = await served.get("/v1/why/vm/web1")
     assert body["object"] == "vm/web1"
+
+
+async def test_what_if_names_nodes(served: Served) -> None:
+    status, body = await served.get("/v1/what-if/xen1+xen2")
+    assert (status, body["down"]) == (200, ["xen1", "xen2"])
+    status, body = await served.get("/v1/what-if/nobody")
+    assert (status, body["reason"]) == (409, "UnknownObject")
 
 
 @pytest.mark.parametrize(

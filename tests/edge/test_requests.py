@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -29,6 +30,7 @@ from reconciler.messages import (
 )
 from reconciler.paging import Page
 from reconciler.status import Condition, Status, Verdict
+from reconciler.whatif import WhatIf
 from reconciler.why import Why
 from simulator.clock import run_virtual
 
@@ -95,6 +97,9 @@ class Rig:
 
     async def why(self, obj: str) -> Why:
         return Why(object=obj, known=False)
+
+    async def what_if(self, down: Sequence[str]) -> WhatIf:
+        return WhatIf(down=tuple(down), nodes=(), vms=())
 
     async def request(self, ask: Ask) -> Reply:
         self.here.append(ask)

@@ -50,6 +50,7 @@ from reconciler.observed import Observed, Pool
 from reconciler.paging import Page
 from reconciler.records import Record, SourceBack
 from reconciler.status import Condition, Status, Verdict
+from reconciler.whatif import WhatIf
 from reconciler.why import Why
 from tests.edge.unarmed import Unarmed
 
@@ -302,6 +303,10 @@ class Scripted:
     def why(self, obj: str, now: Now) -> Why:
         del now
         return Why(object=obj, known=False)
+
+    def what_if(self, down: Sequence[str], now: Now) -> WhatIf:
+        del now
+        return WhatIf(down=tuple(down), nodes=(), vms=())
 
 
 class Rig:
