@@ -120,7 +120,7 @@ def _offs(cluster: ServerCluster, name: str) -> list[str]:
 
 
 FENCE_RUNS: tuple[tuple[str, int, Callable[[ServerCluster], None], bool], ...] = (
-    ("power-cut", 3, power_cut, True),
+    ("power-cut", 3, power_cut, False),
     ("hang", 3, hang, True),
     ("daemons-killed", 3, daemons_killed, True),
     ("lying-controller", 3, lying_controller, False),

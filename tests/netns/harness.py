@@ -164,12 +164,18 @@ class Cluster:
     def _start_pool(self) -> dict[str, Any]:
         ready = FOLDER / "ready.json"
         options = ("--dir", FOLDER / "pool", "--ready-file", ready, *self.pool_options())
-        self._child("sim", BIN / "cxm", "sim", POOL_FILE, *options)
+        pool = FOLDER / "pool.yaml"
+        pool.write_text(POOL_FILE.read_text("utf-8") + self.pool_extras(), "utf-8")
+        self._child("sim", BIN / "cxm", "sim", pool, *options)
         until(ready.is_file, 30.0, "the simulated pool answers")
         shown: dict[str, Any] = json.loads(ready.read_bytes())
         self._control = shown["control"]
         self.pool_is_ready(shown)
         return shown
+
+    def pool_extras(self) -> str:
+        """What else the pool's file says."""
+        return ""
 
     def pool_options(self) -> tuple[str, ...]:
         """What else the simulator is started with."""
