@@ -42,7 +42,8 @@ class Sight:
     of its daemon, None where the tree gives it none; `silent_s` for how long that is silent on every
     channel. `heard_by` are living peers that say they hear it, `observers` all living peers but the
     accuser and the node itself. `away` says who has it in maintenance, `victims` how many VMs would be
-    recovered, `unheard_s` for how long the pool has shown it as not live.
+    recovered, `unheard_s` for how long the pool has shown it as not live. `ordered` says who wants it
+    powered off whatever is heard of it ("": nobody).
     """
 
     node: str
@@ -55,6 +56,7 @@ class Sight:
     away: str = ""
     victims: int = 0
     unheard_s: float | None = None
+    ordered: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,16 @@ class Verdict:
 
 def judge(sight: Sight, accuser: Accuser, rules: Rules) -> Verdict:
     """What is to be made of this node now. The first rule that speaks decides."""
+    doomed = Verdict(Belief.DOOMED, *rules.brakes.get(sight.node, ("", "")))
+    if sight.ordered and not sight.certificate:
+        return _forbidden(sight, accuser, rules) or _kept_away(sight) or doomed
     return (
         _settled(sight)
         or _forbidden(sight, accuser, rules)
         or _waiting(sight, rules)
         or _accuser_ill(sight, accuser, rules)
         or _contradicted(sight)
-        or Verdict(Belief.DOOMED, *rules.brakes.get(sight.node, ("", "")))
+        or doomed
     )
 
 
@@ -148,6 +153,14 @@ def _forbidden(sight: Sight, accuser: Accuser, rules: Rules) -> Verdict | None:
     if frozen is not None:
         return Verdict(Belief.REFUSED, "Frozen", frozen, f"cxm thaw node/{sight.node}")
     return None
+
+
+def _kept_away(sight: Sight) -> Verdict | None:
+    """Not even an order has a node fenced on which somebody works."""
+    if not sight.away:
+        return None
+    remedy = f"switch it off yourself, then cxm confirm-off {sight.node}"
+    return Verdict(Belief.REFUSED, "Away", sight.away, remedy)
 
 
 def _waiting(sight: Sight, rules: Rules) -> Verdict | None:

@@ -20,7 +20,16 @@ from msgspec import field
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.proofs import Attempt, Certificate, Drill, Lost, MayRun, Unread
+from membership.proofs import (
+    Attempt,
+    Certificate,
+    Drill,
+    FenceOrder,
+    Lost,
+    MayRun,
+    Unproven,
+    Unread,
+)
 from membership.values import Value
 from schema.model import Frozen
 
@@ -162,6 +171,8 @@ FactValue = (
     | Unread
     | Attempt
     | Certificate
+    | Unproven
+    | FenceOrder
     | Lost
     | Drill
     | AlarmTold

@@ -6,6 +6,8 @@ time, since less is proven then; it never makes anything look proven.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from membership.values import Value
 from schema.model import Frozen
 
@@ -83,6 +85,30 @@ class Certificate(Value, tag="certificate", frozen=True, kw_only=True):
     void: str = ""
 
 
+class Unproven(Value, tag="unproven", frozen=True, kw_only=True):
+    """`node` is believed dead, and no device proves it: it is held. Key `unproven/NODE`.
+
+    Withdrawn once its death is proven, or believed no more. `message` says of each device why.
+    """
+
+    node: str
+    host: str
+    message: str
+
+
+class FenceOrder(Value, tag="fence-order", frozen=True, kw_only=True):
+    """`node` is to be powered off because `by` wants it, though nobody accuses it. Key `order/NODE`.
+
+    Withdrawn once that is proven or has failed; void from `until_epoch_s` on.
+    """
+
+    node: str
+    host: str
+    by: str
+    reason: str
+    until_epoch_s: float
+
+
 class Lost(Value, tag="lost", frozen=True, kw_only=True):
     """`vm` (uuid) ran on `node` when that died, and is to run again. Key `lost/VM`."""
 
@@ -92,12 +118,23 @@ class Lost(Value, tag="lost", frozen=True, kw_only=True):
     certificate: str
 
 
+class Tie(StrEnum):
+    """What ties a fence device to a node: both name the same hardware, or a live drill showed it. `other`:
+    the device names another server."""
+
+    IDENTITY = "identity"
+    DRILL = "drill"
+    NONE = "none"
+    OTHER = "other"
+
+
 class Drill(Value, tag="drill", frozen=True, kw_only=True):
     """What trials of `device` for `node` have shown. Key `drill/DEVICE/NODE`.
 
     `live`: the node fell silent by it once, and no other did; that binds a device which has no identity
     of its own to this `host`, and no later reading takes it back. `passed_epoch_s` is when it last read
-    as on while the node was well, 0.0 for never; `message` is what the last trial showed.
+    as on while the node was well, 0.0 for never; `message` is what the last trial showed, of which
+    `power` is on, off or unknown, and `tie` what ties the device to the node (`Tie`).
     """
 
     device: str
@@ -107,3 +144,5 @@ class Drill(Value, tag="drill", frozen=True, kw_only=True):
     passed_epoch_s: float = 0.0
     passed: bool = False
     message: str = ""
+    power: str = "unknown"
+    tie: Tie = Tie.NONE

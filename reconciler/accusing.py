@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from fencing import brake
 from fencing.brake import Run
-from fencing.evidence import proofs
+from fencing.evidence import CERTIFICATE, Proof, proofs
 from fencing.judgement import Accuser, Probes, Rules, Sight, judge
 from fencing.may_run import Pool, known
 from membership.clock import Now
 from membership.ledger import Ledger
-from membership.proofs import Attempt, Lost, Stamp
+from membership.proofs import Attempt, FenceOrder, Lost, Stamp
 from membership.view import Peer, PeerState, View
 from reconciler.adoption import Adoption, adopt
 from reconciler.deaths import Deaths, recoverable
@@ -68,6 +68,11 @@ class _Court:
         self._at = hearing
         self._adoption: Adoption = adopt(hearing.desired, hearing.observed)
         self._proofs = proofs(hearing.ledger, hearing.now)
+        self._orders = {
+            order.node: order
+            for order in hearing.ledger.values(FenceOrder)
+            if order.until_epoch_s > hearing.now.epoch_s
+        }
         self._pool = self._reporting()
         self._guests = self._at_stake()
 
@@ -100,10 +105,11 @@ class _Court:
         whole cluster: the pool's own word does for it."""
         if node is None or self._at.view.alone:
             return True
+        age_s = proof_age_s(node, self._at)
         peer = self._peer(node)
         if peer is not None and peer.state is PeerState.ALIVE:
-            return True
-        return self._at.probing.answers(node.name, self._at.now)
+            return heard_since(peer, age_s)
+        return answers_since(node.name, self._at, age_s)
 
     def _peer(self, node: Node) -> Peer | None:
         """The daemon whose life is a sign of the server's: not one that runs on another machine."""
@@ -118,7 +124,7 @@ class _Court:
         probes = at.probing.of(node.name, at.now)
         return Sight(
             node=node.name,
-            peer=None if peer is None else peer.state,
+            peer=self._state(node, peer),
             silent_s=_silent_s(peer, probes),
             probes=probes,
             certificate=self._certificate(host),
@@ -127,7 +133,21 @@ class _Court:
             away=self._away(node, host, peer),
             victims=len(self._guests.get(host.uuid, ())),
             unheard_s=None if host.live else 0.0,
+            ordered=self._ordered(node.name),
         )
+
+    def _state(self, node: Node, peer: Peer | None) -> PeerState | None:
+        """One that was last heard before its certificate is silent, though not yet for long."""
+        if peer is None:
+            return None
+        alive = peer.state is PeerState.ALIVE
+        if alive and not heard_since(peer, proof_age_s(node, self._at)):
+            return PeerState.DEAD
+        return peer.state
+
+    def _ordered(self, name: str) -> str:
+        order = self._orders.get(name)
+        return f"{order.by}: {order.reason}" if order is not None else ""
 
     def _certificate(self, host: ObservedNode) -> str:
         """The one that covers all that is at stake there; one of an earlier death covers less."""
@@ -256,7 +276,7 @@ class _Court:
             if isinstance(fact.value, Attempt)
         }
         for name, run in runs.items():
-            if run.silent_s is None:
+            if run.silent_s is None and name not in self._orders:
                 continue
             budget = _budget(at.desired, at.desired.nodes[name])
             together = brake.storm(name, runs, at.me, window_s)
@@ -272,6 +292,32 @@ class _Court:
     def _run(self, node: Node, host: ObservedNode) -> Run:
         silent_s = _silent_s(self._peer(node), self._at.probing.of(node.name, self._at.now))
         return Run(node.labels, host.memory_total, silent_s)
+
+
+SLACK_S = 1.0
+"""What was sent before a power-off may be heard so long after it."""
+
+
+def proof_age_s(node: Node, at: Hearing) -> float | None:
+    """For how long this node has had its certificate; None where none holds."""
+    held: Proof | None = proofs(at.ledger, at.now).get(node.host.uuid if node.host else "")
+    if held is None:
+        return None
+    return at.now.epoch_s - at.ledger.facts[f"{CERTIFICATE}{node.name}"].at_epoch_s
+
+
+def heard_since(peer: Peer, age_s: float | None) -> bool:
+    """Whether this peer was heard after the moment that is so long ago."""
+    if age_s is None or peer.last_heard_s is None:
+        return True
+    return peer.last_heard_s + SLACK_S < age_s
+
+
+def answers_since(name: str, at: Hearing, age_s: float | None) -> bool:
+    """Whether the node's toolstack answers, and did so to a question that was asked since then."""
+    answered_s = at.probing.of(name, at.now).answered_s
+    asked_since = age_s is None or answered_s is None or answered_s < age_s
+    return asked_since and at.probing.answers(name, at.now)
 
 
 _SILENT = (PeerState.SUSPECT, PeerState.DEAD, PeerState.BLIND)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from fencing.evidence import CERTIFICATE
-from membership.proofs import Certificate, Lost
+from membership.ledger import FactValue, Ledger, Withdrawn
+from membership.proofs import Attempt, Certificate, FenceOrder, Lost, Unproven
 from membership.view import PeerState
-from reconciler.accusing import Hearing
+from reconciler.accusing import Hearing, answers_since, heard_since
 from reconciler.actions import UP
 from reconciler.adoption import Adoption
 from reconciler.deaths import Deaths, recoverable
@@ -59,10 +62,11 @@ def doubted(
 def _life(node: Node, certificate: Certificate, age_s: float, at: Hearing) -> str:
     peer = at.view.peers.get(node.name)
     heard = peer is not None and peer.state is PeerState.ALIVE and has_daemon(node)
-    boot = peer.notes.get(BOOT, "") if heard and peer is not None else ""
-    if boot and boot == certificate.boot:
-        return "the daemon of its old boot is heard"
-    if age_s < BOOT_S and at.probing.answers(node.name, at.now):
+    if heard and peer is not None and heard_since(peer, age_s):
+        boot = peer.notes.get(BOOT, "")
+        if boot and boot == certificate.boot:
+            return "the daemon of its old boot is heard"
+    if age_s < BOOT_S and answers_since(node.name, at, age_s):
         return f"its toolstack answers {age_s:.0f} s later, sooner than a server boots"
     return ""
 
@@ -72,6 +76,23 @@ def _another(name: str, shot: Shot | None, at: Hearing) -> str:
         return ""
     fell = sorted(quiet(at) - shot.quiet - {name})
     return f"{fell[0]} fell silent when it was switched off" if fell else ""
+
+
+def issued(
+    certificate: Certificate, adoption: Adoption, ledger: Ledger
+) -> Iterator[tuple[str, FactValue]]:
+    """The facts of a certificate, whoever or whatever it is by: itself, what died, and the end of
+    whatever was tried for it."""
+    name = certificate.node
+    yield f"{CERTIFICATE}{name}", certificate
+    for lost in losses(certificate, adoption):
+        yield f"lost/{lost.vm}", lost
+    tried = ledger.get(f"fence/{name}", Attempt)
+    if tried is not None and tried.stage == "begun":
+        yield f"fence/{name}", replace(tried, stage="proven", message=certificate.evidence)
+    for key in (f"unproven/{name}", f"order/{name}"):
+        if key in ledger.facts and isinstance(ledger.facts[key].value, Unproven | FenceOrder):
+            yield key, Withdrawn(by=certificate.by)
 
 
 def losses(certificate: Certificate, adoption: Adoption) -> Iterator[Lost]:

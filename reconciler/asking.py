@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from membership.clock import Now
 from membership.ledger import SCOPES, Approval, Drain, FactValue, Freeze, Hold, Withdrawn
 from membership.view import PeerState
+from reconciler.decision import Decision, refused
 from reconciler.facts import Facts
 from reconciler.messages import (
     Ask,
     AskApply,
+    AskConfirmOff,
     AskDrain,
+    AskFence,
     AskFreeze,
     AskHandOver,
     AskHold,
     AskLook,
+    AskReadDevices,
     AskRelease,
     AskRetry,
     AskThaw,
     AskUndrain,
     Reply,
 )
+from reconciler.oaths import confirm_off, fence, read_devices
 from reconciler.records import AnyEntry, Excepted, Retried
 from reconciler.revisions import HeadState
 from reconciler.sameness import plan_digest
 from schema.model import Desired
 
 LONGEST_S = 366 * 86400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """`facts` are (key, value) for the ledger; `approve` is a revision; `look`: at Subversion, now;
-    `hand_over` names who is to lead, "" for whoever can."""
-
-    reply: Reply
-    entries: tuple[AnyEntry, ...] = ()
-    facts: tuple[tuple[str, FactValue], ...] = ()
-    approve: int | None = None
-    look: bool = False
-    hand_over: str | None = None
-
-
-def refused(reason: str, message: str) -> Decision:
-    return Decision(Reply(accepted=False, reason=reason, message=message))
 
 
 def decide(ask: Ask, facts: Facts, now: Now) -> Decision:
@@ -77,6 +64,12 @@ def decide(ask: Ask, facts: Facts, now: Now) -> Decision:
             return _undrain(ask, desired, facts)
         case AskRetry():
             return _retry(ask, facts)
+        case AskConfirmOff():
+            return confirm_off(ask, facts, now)
+        case AskFence():
+            return fence(ask, facts, now)
+        case AskReadDevices():
+            return read_devices(ask, facts)
 
 
 def _apply(ask: AskApply, facts: Facts) -> Decision:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from fencing.binding import Bound, Mismatch, bound
 from fencing.devices import DeviceUse, Guard, Level
 from fencing.ladder import Power, Reading
-from membership.proofs import Drill
+from membership.proofs import Drill, Tie
 from reconciler.accusing import Hearing
 from reconciler.observed import ObservedNode
 from reconciler.power import DeviceFound
@@ -18,58 +19,78 @@ AGAIN_S = 600.0
 """How soon a device is tried again that failed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A reading, what ties its device to the node, and when it came."""
+
+    reading: Reading
+    tie: Tie
+    at_s: float
+
+
 class Drilling:
     """One node's. `seen_on` are devices that have said on, so that their off says something."""
 
     def __init__(self) -> None:
         self._seen_on: set[str] = set()
         self._asked_s: dict[str, float] = {}
+        self.last: dict[tuple[str, str], Seen] = {}
+        """The latest reading of each device, by the node that it was asked about and its name."""
 
     def reading(
         self, seen: DeviceFound, use: DeviceUse, host: ObservedNode, at: Hearing
     ) -> Reading:
         """What the answer of a device is worth for the node on this host."""
-        unbound = self._unbound(seen, use, host, at)
+        tie, unbound = self._tie(seen, use, host, at)
         if seen.power == Power.ON and not unbound:
             self._seen_on.add(key(use.device, use.node))
-        return Reading(seen.device, Power(seen.power), unbound, seen.message)
+        reading = Reading(seen.device, Power(seen.power), unbound, seen.message)
+        self.last[use.node, use.device] = Seen(reading, tie, at.now.mono_s)
+        return reading
 
-    def _unbound(self, seen: DeviceFound, use: DeviceUse, host: ObservedNode, at: Hearing) -> str:
-        """Why this device proves nothing of this node; "" where it does."""
+    def _tie(
+        self, seen: DeviceFound, use: DeviceUse, host: ObservedNode, at: Hearing
+    ) -> tuple[Tie, str]:
+        """What ties this device to this node, and why it proves nothing of it ("" where it does)."""
         if seen.power == Power.UNKNOWN:
-            return ""
+            return Tie.NONE, ""
         rest = [_bios(other) for other in at.observed.nodes.values() if other.uuid != host.uuid]
         binding = bound(seen.identity, _bios(host), rest)
         if isinstance(binding, Mismatch):
-            return f"it is another server's: it says {binding.controller}, not {binding.server}"
+            why = f"it is another server's: it says {binding.controller}, not {binding.server}"
+            return Tie.OTHER, why
         drill = _drill(use, host, at)
         if not isinstance(binding, Bound) and (drill is None or not drill.live):
-            return f"not bound to {use.node}: {binding.why}; cxm fence-drill {use.node}"
+            why = f"not bound to {use.node}: {binding.why}; cxm fence-drill {use.node} --live"
+            return Tie.NONE, why
+        tie = Tie.IDENTITY if isinstance(binding, Bound) else Tie.DRILL
         was_on = seen.power == Power.ON or key(use.device, use.node) in self._seen_on
         was_on = was_on or (drill is not None and drill.passed_epoch_s > 0.0)
         if Guard.SEEN_ON in use.guards and not was_on:
-            return "it has never said on, so its off says nothing"
-        return ""
+            return tie, "it has never said on, so its off says nothing"
+        return tie, ""
 
     def noted(
         self, readings: Iterable[Reading], node: str, host: ObservedNode, at: Hearing
     ) -> Iterator[tuple[str, Drill]]:
         """The facts about devices of a node that is well: one that says on has passed."""
+        for name, drill in self.seen(readings, node, host, at):
+            passed = drill.power == Power.ON and drill.tie in (Tie.IDENTITY, Tie.DRILL)
+            since = at.now.epoch_s if passed else drill.passed_epoch_s
+            yield name, replace(drill, passed=passed, passed_epoch_s=since)
+
+    def seen(
+        self, readings: Iterable[Reading], node: str, host: ObservedNode, at: Hearing
+    ) -> Iterator[tuple[str, Drill]]:
+        """The facts about devices of any node: what they said. No trial, where it is not well."""
         for reading in readings:
             name = key(reading.device, node)
             before = at.ledger.get(name, Drill)
             if before is None or before.host != host.uuid:
                 before = Drill(device=reading.device, node=node, host=host.uuid)
-            passed = reading.power is Power.ON and not reading.unbound
-            yield (
-                name,
-                replace(
-                    before,
-                    passed=passed,
-                    passed_epoch_s=at.now.epoch_s if passed else before.passed_epoch_s,
-                    message=reading.unbound or reading.message or f"reads {reading.power.value}",
-                ),
-            )
+            said = reading.unbound or reading.message or f"reads {reading.power.value}"
+            tie = self.last[node, reading.device].tie
+            yield name, replace(before, message=said, power=reading.power.value, tie=tie)
 
     def due(self, uses: Iterable[Level], host: ObservedNode, at: Hearing) -> Iterator[DeviceUse]:
         """The devices of a node that is well which are to be read now."""

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from membership.clock import Now
 from membership.ledger import Ledger
 from membership.view import View
+from reconciler.accusing import Hearing
 from reconciler.actions import Plan
 from reconciler.adoption import adopt
+from reconciler.deaths import Deaths
 from reconciler.drift import Drift
+from reconciler.drilling import Seen
 from reconciler.journal import JournalState
 from reconciler.messages import PoolLost
 from reconciler.observed import STALE_AFTER_S, Observed
@@ -24,8 +27,10 @@ class Facts:
     """All that a reconciler knows at one moment.
 
     `plan` is that of the revision in force when it was made, `planned`; `proposed` is that of a head
-    that waits for approval. `hindrance` says what keeps this node, where it leads, from acting;
-    `decides`: it says which revision is in force.
+    that waits for approval. `hearing` is what nodes are judged by, None before anything was observed;
+    `deaths` what they were judged as at the last step; `readings` the latest one of each fence device
+    (by node and device), on the node that leads. `hindrance` says what keeps this node, where it
+    leads, from acting; `decides`: it says which revision is in force.
     """
 
     me: str
@@ -45,6 +50,9 @@ class Facts:
     looks: int
     answered_s: float | None
     failures: int
+    hearing: Hearing | None
+    deaths: Deaths | None
+    readings: Mapping[tuple[str, str], Seen]
     stage: Stage = Stage.IDLE
     hindrance: str = ""
     decides: bool = True

@@ -6,7 +6,7 @@ at the devices, and comes to the same end. What is remembered here is only what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -16,12 +16,12 @@ from fencing.evidence import CERTIFICATE, POWER_OFF
 from fencing.judgement import Belief, Verdict
 from fencing.ladder import Fail, Ladder, Look, Order, Prove, Rung, Switch
 from membership.ledger import Withdrawn
-from membership.proofs import Attempt, Certificate
+from membership.proofs import Attempt, Certificate, FenceOrder, Unproven
 from reconciler.accusing import Hearing
 from reconciler.adoption import adopt
-from reconciler.aftermath import BOOT, Shot, doubted, ended, losses, quiet
+from reconciler.aftermath import BOOT, Shot, doubted, ended, issued, quiet
 from reconciler.deaths import Deaths, followed
-from reconciler.drilling import Drilling
+from reconciler.drilling import Drilling, Seen
 from reconciler.leading import Moves
 from reconciler.observed import ObservedNode
 from reconciler.power import LookAtPower, PowerLooked, PowerOff, PowerSwitched
@@ -29,8 +29,8 @@ from reconciler.records import Fenced, Recovered
 from reconciler.sharing import least, others
 from schema.model import Node
 
-DRILL = -1
-"""The round of a look that is no climb's: a device of a node that is well is tried."""
+DRILL, ASKED = -1, -2
+"""Rounds of looks that are no climb's: a device of a node that is well is tried; somebody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,15 @@ class Guarding:
         self._drilling = Drilling()
 
     @property
+    def readings(self) -> Mapping[tuple[str, str], Seen]:
+        """The latest reading of each device, by node and device; none where this node does not lead."""
+        return self._drilling.last
+
+    @property
     def deadline_s(self) -> float | None:
         """When time alone brings a climb forward."""
         moments = [ladder.deadline_s for ladder in self._ladders.values()]
         return min((moment for moment in moments if moment is not None), default=None)
-
-    def held(self, node: str) -> str:
-        """Why the death of this node could not be proven; "" where it was not tried, or could."""
-        ladder = self._ladders.get(node)
-        return ladder.message if ladder is not None and ladder.rung is Rung.HELD else ""
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -83,6 +83,7 @@ class Guarding:
         wants = Moves()
         if not at.leads:
             self._ladders.clear()
+            self._drilling.last.clear()
             return wants
         adoption = adopt(at.desired, at.observed)
         for certificate, why in doubted(at, deaths, adoption, self._shots):
@@ -94,6 +95,8 @@ class Guarding:
             case = self._case(node, host, at, deaths)
             ladder = self._ladders.setdefault(node.name, Ladder())
             self._carry(ladder.step(case.verdict, case.rungs, at.now.mono_s), case, at, wants)
+            if ladder.rung is Rung.IDLE:
+                self._forget(node.name, at, wants)
             if case.verdict.belief is Belief.WELL:
                 for use in self._drilling.due(case.uses, host, at):
                     look = LookAtPower(node=node.name, round=DRILL, devices=(use,))
@@ -102,6 +105,16 @@ class Guarding:
             wants.facts.append((f"lost/{lost.vm}", Withdrawn(by="cxm"), at.view.term))
             if where:
                 wants.entries.append(Recovered(vm=lost.vm, node=where, died_with=lost.node))
+        return wants
+
+    def read(self, nodes: Collection[str], at: Hearing) -> Moves:
+        """Have all devices of these nodes read now, because somebody asks."""
+        wants = Moves()
+        for name in nodes:
+            uses = [use for level in levels(at.desired, name) for use in level if not use.by_hand]
+            if uses:
+                look = LookAtPower(node=name, round=ASKED, devices=tuple(uses))
+                wants.effects.append(look)
         return wants
 
     def looked(self, event: PowerLooked, at: Hearing, deaths: Deaths) -> Moves:
@@ -122,7 +135,10 @@ class Guarding:
         if case.verdict.belief is Belief.WELL:
             for key, drill in self._drilling.noted(readings, event.node, case.host, at):
                 wants.facts.append((key, drill, at.view.term))
-        if event.round != DRILL:
+        elif event.round == ASKED:
+            for key, drill in self._drilling.seen(readings, event.node, case.host, at):
+                wants.facts.append((key, drill, at.view.term))
+        if event.round not in (DRILL, ASKED):
             orders = ladder.looked(event.round, readings, case.verdict, case.rungs, at.now.mono_s)
             self._carry(orders, case, at, wants)
         return wants
@@ -152,8 +168,7 @@ class Guarding:
                 case Prove(devices=devices, evidence=evidence):
                     self._prove(devices, evidence, case, at, wants)
                 case Fail(message=message):
-                    self._end(name, "failed", message, at, wants)
-                    wants.entries.append(Fenced(node=name, stage="failed", message=message))
+                    self._fail(case, message, at, wants)
 
     def _switch(
         self, uses: tuple[DeviceUse, ...], number: int, case: _Case, at: Hearing, wants: Moves
@@ -197,23 +212,30 @@ class Guarding:
             devices=devices,
             boot=peer.notes.get(BOOT, "") if peer is not None else "",
         )
-        self.certify(certificate, at, wants)
-        self._end(name, "proven", evidence, at, wants)
-
-    def certify(self, certificate: Certificate, at: Hearing, wants: Moves) -> None:
-        """Issue it, whoever or whatever it is by, and note what died."""
-        name, text = certificate.node, f"{certificate.id}: {certificate.evidence}"
+        text = f"{certificate.id}: {certificate.evidence}"
         wants.entries.append(Fenced(node=name, stage="proven", message=text))
-        wants.facts.append((f"{CERTIFICATE}{name}", certificate, at.view.term))
-        for lost in losses(certificate, adopt(at.desired, at.observed)):
-            wants.facts.append((f"lost/{lost.vm}", lost, at.view.term))
+        for key, value in issued(certificate, adopt(at.desired, at.observed), at.ledger):
+            wants.facts.append((key, value, at.view.term))
 
-    def _end(self, node: str, stage: str, message: str, at: Hearing, wants: Moves) -> None:
-        """The end of the attempt, where there was one."""
-        tried = at.ledger.get(f"fence/{node}", Attempt)
+    def _fail(self, case: _Case, message: str, at: Hearing, wants: Moves) -> None:
+        """No level gave proof: the node is held, which is told once for each reason; and whoever ordered
+        it off has to order it anew."""
+        name, term = case.node.name, at.view.term
+        tried = at.ledger.get(f"fence/{name}", Attempt)
         if tried is not None and tried.stage == "begun":
-            over = replace(tried, stage=stage, message=message)
-            wants.facts.append((f"fence/{node}", over, at.view.term))
+            over = replace(tried, stage="failed", message=message)
+            wants.facts.append((f"fence/{name}", over, term))
+        held = Unproven(node=name, host=case.host.uuid, message=message)
+        if at.ledger.get(f"unproven/{name}", Unproven) != held:
+            wants.entries.append(Fenced(node=name, stage="failed", message=message))
+            wants.facts.append((f"unproven/{name}", held, term))
+        if at.ledger.get(f"order/{name}", FenceOrder) is not None:
+            wants.facts.append((f"order/{name}", Withdrawn(by="cxm"), term))
+
+    def _forget(self, name: str, at: Hearing, wants: Moves) -> None:
+        """Nobody looks for its death any more."""
+        if at.ledger.get(f"unproven/{name}", Unproven) is not None:
+            wants.facts.append((f"unproven/{name}", Withdrawn(by="cxm"), at.view.term))
 
     def _void(self, certificate: Certificate, why: str, at: Hearing, wants: Moves) -> None:
         name = certificate.node

@@ -289,6 +289,31 @@ class AskInvite(Frozen, frozen=True, kw_only=True):
     name: str
 
 
+class AskConfirmOff(Frozen, tag_field="ask", tag="confirm-off", frozen=True, kw_only=True):
+    """Swear that `node` is off, so that what ran there may run elsewhere. `against_evidence`: though a
+    device says otherwise, or cannot be read; never though it shows a sign of life."""
+
+    node: str
+    reason: str
+    against_evidence: bool = False
+    by: str
+
+
+class AskFence(Frozen, tag_field="ask", tag="fence", frozen=True, kw_only=True):
+    """Power `node` off, though nobody accuses it."""
+
+    node: str
+    reason: str
+    by: str
+
+
+class AskReadDevices(Frozen, tag_field="ask", tag="read-devices", frozen=True, kw_only=True):
+    """Read the fence devices of these nodes now; of all nodes where none is named."""
+
+    nodes: tuple[str, ...] = ()
+    by: str
+
+
 class AskNotify(Frozen, tag_field="ask", tag="notify", frozen=True, kw_only=True):
     """Send a test through every way of telling people that node.yaml names."""
 
@@ -306,6 +331,9 @@ Ask = (
     | AskHold
     | AskRelease
     | AskHandOver
+    | AskConfirmOff
+    | AskFence
+    | AskReadDevices
 )
 Request = Ask | AskNotify
 """What the control socket takes: an `Ask` is for the reconciler, a test of `notify` is not."""

@@ -74,6 +74,7 @@ from reconciler.messages import (
     Write,
 )
 from reconciler.mustering import ALONE, Peering
+from reconciler.noticing import noticed
 from reconciler.observed import STALE_AFTER_S, Observed
 from reconciler.pager import Pager
 from reconciler.paging import Page, Situation
@@ -82,16 +83,13 @@ from reconciler.power import PowerLooked, PowerSwitched
 from reconciler.records import (
     Answered,
     AnyEntry,
-    Cleared,
     Converged,
     DaemonStarted,
     Diverged,
     Excepted,
     FoundOpen,
     Intended,
-    Noticed,
     Record,
-    Retried,
     SourceBack,
     SourceLost,
 )
@@ -228,6 +226,8 @@ class Reconciler:
             self._follow(self._revisions.approve(decision.approve, self._ledger.target), now)
         if decision.look:
             reply = replace(reply, look=self._looking.asked(now))
+        if decision.read:
+            self._read_devices(decision.read, now)
         if decision.hand_over is not None:
             self._effects.append(HandOver(to=decision.hand_over))
         if reply.accepted:
@@ -308,6 +308,13 @@ class Reconciler:
             at = self._hearing(desired, self._observed, now)
             self._carry(self._guarding.looked(event, at, accused(at)), now)
         self._wake(now)
+
+    def _read_devices(self, nodes: tuple[str, ...], now: Now) -> None:
+        """Look at the fence devices of these nodes, for whoever asked."""
+        desired = self._desired()
+        if desired is not None and self._observed is not None:
+            at = self._hearing(desired, self._observed, now)
+            self._carry(self._guarding.read(nodes, at), now)
 
     # --- leading --------------------------------------------------------------------------------
 
@@ -481,7 +488,6 @@ class Reconciler:
         self._wake(now)
 
     def _another_chance(self, before: Desired | None, now: Now) -> None:
-        """A new wish for an object ends its back-off: what failed was the old one."""
         desired = self._desired()
         if before is None or desired is None or not self._journal.backoff:
             return
@@ -539,7 +545,8 @@ class Reconciler:
             self._emit(desired, now)
             for key, gone in () if self._view.alone else outlived(self._ledger, self._journal, now):
                 self._share(now, key, gone)
-        self._notice(now)
+        for entry in tuple(noticed(self._plan, self._journal)):
+            self._write(now, entry)
         self._prove(observed, now)
         self._due_s = self._next(now)
 
@@ -607,15 +614,6 @@ class Reconciler:
         return vm.migration.timeout_s if vm is not None else None
 
     # --- what people are told -------------------------------------------------------------------
-
-    def _notice(self, now: Now) -> None:
-        """Journal what became blocked or worth telling, and what no longer is."""
-        present = {(row.object, row.reason): row.message for row in self._plan.blocked}
-        present.update({(row.object, row.reason): row.message for row in self._plan.told})
-        for key in sorted(present.keys() - self._journal.noticed.keys()):
-            self._write(now, Noticed(object=key[0], reason=key[1], message=present[key]))
-        for key in sorted(self._journal.noticed.keys() - present.keys()):
-            self._write(now, Cleared(object=key[0], reason=key[1]))
 
     def _prove(self, observed: Observed, now: Now) -> None:
         revision = self._in_force()
@@ -686,6 +684,7 @@ class Reconciler:
         return effects
 
     def _facts(self, now: Now) -> Facts:
+        desired, observed = self._desired(), self._observed
         return Facts(
             me=self._me,
             version=self._version,
@@ -704,6 +703,9 @@ class Reconciler:
             looks=self._looking.looks,
             answered_s=self._looking.answered_s,
             failures=self._looking.failures,
+            hearing=self._hearing(desired, observed, now) if desired and observed else None,
+            deaths=self._deaths,
+            readings=self._guarding.readings,
             stage=self._leading.takeover.stage,
             hindrance=self._leading.hindrance,
             decides=self._leading.decides(now),

@@ -20,13 +20,16 @@ from aiohttp import web
 from reconciler.edge.callers import Caller, caller, open_to_readers
 from reconciler.messages import (
     AskApply,
+    AskConfirmOff,
     AskDrain,
+    AskFence,
     AskFreeze,
     AskHandOver,
     AskHold,
     AskInvite,
     AskLook,
     AskNotify,
+    AskReadDevices,
     AskRelease,
     AskRetry,
     AskThaw,
@@ -54,6 +57,9 @@ ASKS: Mapping[str, type[Request]] = MappingProxyType(
         "hold": AskHold,
         "release": AskRelease,
         "hand-over": AskHandOver,
+        "confirm-off": AskConfirmOff,
+        "fence": AskFence,
+        "read-devices": AskReadDevices,
         "notify": AskNotify,
     }
 )
