@@ -7,6 +7,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from cli import select
+from cli.render.status import HELD
 from reconciler.actions import Action, Blocked, Cause, Plan
 from reconciler.revisions import HeadState
 from reconciler.status import Condition, ExceptionStatus, Status, Verdict
@@ -31,7 +32,16 @@ def of_objects(status: Status, chosen: frozenset[str] | None) -> Status:
         unmanaged=(),
         **_of_rows_left_out(status),
     )
+    if status.verdict is Verdict.HELD and not _waits_for_a_word(narrow, status):
+        narrow = replace(narrow, verdict=Verdict.DIFFERS)
     return replace(narrow, verdict=_verdict(narrow))
+
+
+def _waits_for_a_word(narrow: Status, status: Status) -> bool:
+    """Whether a node that is held, or a VM that the pool places there, is among what is left."""
+    held = {node.name for node in status.nodes if node.state == HELD}
+    left = {node.name for node in narrow.nodes} | {vm.node for vm in narrow.vms}
+    return bool(held & left)
 
 
 def _bears_on(row: ExceptionStatus, chosen: frozenset[str]) -> bool:

@@ -15,7 +15,7 @@ from cli.envelope import failure
 from cli.options import Invocation
 from cli.render.progress import EVERY_S, Marks, progress
 from cli.render.rows import flight_lines
-from cli.render.status import rejected_lines
+from cli.render.status import HELD, rejected_lines
 from cli.render.text import Line, ansi, line, plain
 from reconciler.observed import STALE_AFTER_S
 from reconciler.revisions import HeadState
@@ -182,6 +182,16 @@ def all_in(status: Status, condition: Condition) -> bool:
     """Every selected object shows this condition."""
     rows = [*(node.condition for node in status.nodes), *(vm.condition for vm in status.vms)]
     return all(row is condition for row in rows)
+
+
+def refuse_held(narrow: Status, status: Status) -> None:
+    """Only a human brings forward what died, perhaps, with a node that is held. `narrow`: what of
+    `status` is waited for."""
+    if narrow.verdict is not Verdict.HELD:
+        return
+    held = next(node for node in status.nodes if node.state == HELD)
+    message = f"node/{held.name} is held: {held.message}"
+    raise failure(str(Verdict.HELD), "Held", message, held.remedy)
 
 
 def refuse_rejected(run: Invocation, status: Status, need: int | None) -> None:

@@ -190,6 +190,7 @@ class Verb(StrEnum):
     UNCORDON = "uncordon"
     RESET = "reset"
     WRITE_OFF = "write-off"
+    FENCE = "fence"
 
 
 class Cause(StrEnum):

@@ -14,7 +14,7 @@ from fencing.evidence import Proof
 from fencing.judgement import Belief, Verdict
 from fencing.may_run import Doubt, Pool, Shown
 from membership.ledger import Ledger
-from membership.proofs import Lost, MayRun, Stamp
+from membership.proofs import Lost, MayRun, Stamp, Unproven
 from reconciler.actions import PoolMigrate, ResumeOn, StartOn
 from reconciler.journal import JournalState
 from reconciler.observed import Observed, ObservedVM
@@ -38,6 +38,15 @@ class Deaths:
         for name, verdict in self.verdicts.items():
             if verdict.belief is not Belief.WELL:
                 yield name, _CLOSED.get(verdict.belief, "Silent")
+
+    def held(self, node: str) -> str:
+        """Why the death of this node cannot be proven, "" where that is not so. A node that is held is
+        believed dead, and every device was asked in vain."""
+        verdict = self.verdicts.get(node)
+        unproven = self.ledger.get(f"unproven/{node}", Unproven)
+        if verdict is None or not verdict.may_look or unproven is None:
+            return ""
+        return unproven.message
 
     def certified(self, host: str | None) -> Proof | None:
         """The certificate of this host, while that is dead by it."""

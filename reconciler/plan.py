@@ -247,6 +247,7 @@ def _in_effect(change: Change) -> Change:
 # --- order -----------------------------------------------------------------------------------------
 
 _ORDER: Mapping[Verb, int] = {
+    Verb.FENCE: 0,
     Verb.RESET: 0,
     Verb.WRITE_OFF: 1,
     Verb.UNCORDON: 0,

@@ -90,6 +90,7 @@ from reconciler.records import (
     FoundOpen,
     Intended,
     Record,
+    Retried,
     SourceBack,
     SourceLost,
 )

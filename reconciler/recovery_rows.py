@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.actions import UP, Blocked, Cause, Verb
+from fencing.judgement import Belief, Verdict
+from reconciler.actions import UP, Blocked, Cause, Told, Verb
 from reconciler.adoption import Adoption
 from reconciler.deaths import Deaths, recoverable
 from reconciler.drift import NodeChange, VmChange
@@ -14,8 +15,11 @@ from schema.model import VM, Node
 Row = VmChange | NodeChange | Blocked
 
 
-def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Iterator[Row]:
-    """For each certified node: a reset of each VM that is to run again, then the write-off."""
+def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Iterator[Row | Told]:
+    """For each node that may be dead: what keeps its death from being proven. For each certified one: a
+    reset of each VM that is to run again, then the write-off."""
+    for node, host in adoption.nodes:
+        yield from _unproven(node, host, deaths)
     wishes = {real.uuid: vm for vm, real in adoption.vms}
     for node, host in adoption.nodes:
         proof = deaths.certified(host.uuid)
@@ -32,6 +36,38 @@ def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Ite
             yield VmChange(vm, real, Verb.RESET, Cause.RECOVERY, "NodeDead", message, ("power",))
         if not down and _to_write_off(host, observed):
             yield _write_off(node, host, died, deaths, wishes, observed)
+
+
+def _unproven(node: Node, host: ObservedNode, deaths: Deaths) -> Iterator[Row | Told]:
+    """The row of a node that is silent, or to be powered off."""
+    verdict = deaths.verdicts.get(node.name, Verdict(Belief.WELL))
+    name = f"node/{node.name}"
+    match verdict.belief:
+        case Belief.REFUSED:
+            message, remedy = verdict.message, verdict.remedy
+            yield Blocked(
+                object=name,
+                verb=Verb.FENCE,
+                cause=Cause.RECOVERY,
+                reason=verdict.reason,
+                message=message,
+                remedy=remedy,
+            )
+        case Belief.DOOMED if held := deaths.held(node.name):
+            yield Blocked(
+                object=name,
+                verb=Verb.FENCE,
+                cause=Cause.RECOVERY,
+                reason=verdict.reason or "Unproven",
+                message=f"it is silent, and nothing proves that it is off: {held}",
+                remedy=f"look at it; when it is off: cxm confirm-off {node.name}",
+            )
+        case Belief.DOOMED | Belief.WATCHED:
+            message = "its death is looked for" if verdict.may_look else "silent"
+            reason = "Doomed" if verdict.may_look else verdict.reason
+            yield NodeChange(node, host, Verb.FENCE, Cause.RECOVERY, reason, message)
+        case Belief.BLIND | Belief.SPARED:
+            yield Told(object=name, reason=verdict.reason, message=verdict.message)
 
 
 def _to_write_off(host: ObservedNode, observed: Observed) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
+from fencing.judgement import Belief
 from fencing.may_run import Doubt
 from membership.clock import Now
 from reconciler.actions import (
@@ -152,6 +153,8 @@ class Refusals:
     def delay(self, change: Change, taken: Set[str]) -> Waits | None:
         """What only time, or the end of something under way, will allow. `taken`: subjects of rows
         of this plan that go first."""
+        if isinstance(change, NodeChange) and change.verb is Verb.FENCE:
+            return self._fencing(change)
         flight = self._flights.get(change.subject)
         if flight is not None:
             return _under_way(flight, change)
@@ -166,6 +169,15 @@ class Refusals:
             or self._grace(change)
             or self._window(change)
         )
+
+    def _fencing(self, change: NodeChange) -> Waits:
+        """Guarding goes on with it by itself, be it that it only waits for silence to last."""
+        verdict = self._deaths.verdicts[change.node.name]
+        if verdict.belief is Belief.DOOMED:
+            return Waits(on="fence devices", message="its fence devices are asked")
+        left_s = verdict.wait_s
+        until_s = None if left_s is None else self._now.mono_s + left_s
+        return Waits(on="silence", message=verdict.message, until_s=until_s)
 
     def _backing_off(self, change: Change) -> Waits | None:
         backoff = self._journal.backoff.get(change.subject)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
+from fencing.judgement import Belief
 from membership.clock import Now
 from reconciler.facts import Facts
 from reconciler.inflight import operations_on
 from reconciler.journal import InFlight
-from reconciler.memory import room
-from reconciler.observed import ObservedNode, ObservedVM
-from reconciler.placement import has_domain
+from reconciler.observed import ObservedVM
+from reconciler.report_nodes import nodes, verdict_on
 from reconciler.report_peers import leadership, peers
 from reconciler.revisions import HeadState, summary
 from reconciler.status import (
     Condition,
     ExceptionStatus,
     FlightStatus,
-    NodeStatus,
+    Health,
     Observation,
     RevisionStatus,
     SourceStatus,
@@ -27,9 +27,6 @@ from reconciler.status import (
 )
 from reconciler.verdicts import armed, condition_of, stalled, unmanaged, verdict_of
 from schema.model import VM, Desired, Mode, VmState
-
-Health = tuple[Condition, str, str]
-"""Condition, reason and message of one object."""
 
 
 def report(facts: Facts, now: Now) -> Status:
@@ -57,7 +54,7 @@ def report(facts: Facts, now: Now) -> Status:
         observation=_observation(facts, now),
         revision=_revision(facts),
         source=_source(facts, now),
-        nodes=tuple(_nodes(facts, rows)),
+        nodes=tuple(nodes(facts, rows)),
         vms=tuple(_vms(facts, rows, now)),
         plan=facts.plan,
         planned=facts.planned,
@@ -137,39 +134,6 @@ def _source(facts: Facts, now: Now) -> SourceStatus:
     )
 
 
-def _nodes(facts: Facts, rows: Mapping[str, Health]) -> Iterator[NodeStatus]:
-    if facts.drift is None or facts.observed is None:
-        return
-    taken = room(facts.observed, ())
-    closed = dict(facts.drift.closed)
-    running: dict[str, int] = {}
-    for vm in facts.observed.vms.values():
-        if vm.node is not None and has_domain(vm):
-            running[vm.node] = running.get(vm.node, 0) + 1
-    for node, host in facts.drift.adoption.nodes:
-        used = host.memory_overhead + host.control_memory + taken.used.get(host.uuid, 0)
-        condition, reason, message = _node_condition(host, rows.get(f"node/{node.name}"))
-        yield NodeStatus(
-            name=node.name,
-            uuid=host.uuid,
-            condition=condition,
-            state="alive" if host.live else "unknown",
-            vms_running=running.get(host.uuid, 0),
-            memory_total=host.memory_total,
-            memory_used=used,
-            schedulable=node.name not in closed and host.enabled,
-            draining=node.name in facts.drift.draining,
-            reason=reason or closed.get(node.name, ""),
-            message=message,
-        )
-
-
-def _node_condition(host: ObservedNode, row: Health | None) -> Health:
-    if not host.live:
-        return Condition.UNKNOWN, "NotLive", "the pool does not hear this host"
-    return row or (Condition.READY, "", "")
-
-
 def _vms(facts: Facts, rows: Mapping[str, Health], now: Now) -> Iterator[VmStatus]:
     desired, drift = facts.desired, facts.drift
     if desired is None:
@@ -199,11 +163,16 @@ def _vms(facts: Facts, rows: Mapping[str, Health], now: Now) -> Iterator[VmStatu
 
 
 def _heard(real: ObservedVM, facts: Facts) -> bool:
-    """Whether the pool hears the host that it believes this VM to be on."""
-    if real.node is None or facts.observed is None:
+    """Whether the host that the pool believes this VM to be on is heard."""
+    if real.node is None or facts.observed is None or facts.drift is None:
         return True
     host = facts.observed.nodes.get(real.node)
-    return host is not None and host.live
+    verdict = verdict_on(facts, facts.drift.adoption.node_name(real.node))
+    return host is not None and host.live and verdict.belief in _HEARD
+
+
+_HEARD = (Belief.WELL, Belief.BLIND, Belief.WATCHED)
+"""A silence that has just begun is not yet one of the server."""
 
 
 def _rung(vm: VM, desired: Desired) -> str:

@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
     STALE = "stale"
     TIMEOUT = "timeout"
+    HELD = "held"
 
 
 EXIT: Mapping[Verdict, int] = {
@@ -36,6 +37,7 @@ EXIT: Mapping[Verdict, int] = {
     Verdict.UNKNOWN: 6,
     Verdict.STALE: 7,
     Verdict.TIMEOUT: 8,
+    Verdict.HELD: 4,
 }
 
 
@@ -47,6 +49,10 @@ class Condition(StrEnum):
     DEGRADED = "Degraded"
     STALLED = "Stalled"
     UNKNOWN = "Unknown"
+
+
+Health = tuple[Condition, str, str]
+"""Condition, reason and message of one object."""
 
 
 class Observation(Frozen, frozen=True, kw_only=True):
@@ -94,7 +100,12 @@ class SourceStatus(Frozen, frozen=True, kw_only=True):
 
 
 class NodeStatus(Frozen, frozen=True, kw_only=True):
-    """`memory_used` counts what XenAPI would: reservations and control domain included. Bytes."""
+    """`memory_used` counts what XenAPI would: reservations and control domain included. Bytes.
+
+    `state` is alive, or what is believed of a node that is not heard: silent, blind, away, refused,
+    fencing, held, dead, or unknown. `certificate` is the id of the one that proves it dead; `remedy` is
+    what a person can do about one that is held or refused.
+    """
 
     name: str
     uuid: str
@@ -107,6 +118,8 @@ class NodeStatus(Frozen, frozen=True, kw_only=True):
     draining: bool = False
     reason: str = ""
     message: str = ""
+    certificate: str = ""
+    remedy: str = ""
 
 
 class VmStatus(Frozen, frozen=True, kw_only=True):

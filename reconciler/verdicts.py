@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fencing.devices import levels
+from fencing.judgement import Belief
 from membership.clock import Now
+from membership.ledger import Ledger
+from membership.proofs import Drill
 from reconciler.actions import Blocked
+from reconciler.drilling import key
 from reconciler.facts import Facts
+from reconciler.report_nodes import held_nodes, verdict_on
 from reconciler.revisions import DOUBTS, HeadState
 from reconciler.status import Condition, UnmanagedVm, Verdict
-from schema.model import Mode, Unmanaged
+from schema.model import Desired, Mode, Unmanaged
 
 
 def verdict_of(facts: Facts, now: Now) -> Verdict:
-    """Not to know comes first, then a head that is refused, then what differs."""
+    """A node that waits for a human's word comes first, then what is not known, then a head that is
+    refused, then what differs."""
+    if held_nodes(facts):
+        return Verdict.HELD
     if facts.desired is None and facts.proposed is not None and not facts.stale(now):
         return Verdict.DIFFERS
     if facts.stale(now) or facts.desired is None:
@@ -47,6 +56,8 @@ def _behind(facts: Facts) -> bool:
 
 
 def condition_of(facts: Facts, verdict: Verdict, now: Now) -> tuple[Condition, str, str]:
+    for name, why in held_nodes(facts).items():
+        return Condition.STALLED, "Unproven", f"node/{name} is held: {why}; cxm confirm-off {name}"
     if verdict is Verdict.UNKNOWN:
         return _why_unknown(facts)
     if facts.revisions.state is HeadState.REJECTED:
@@ -142,11 +153,36 @@ def armed(facts: Facts) -> tuple[str, ...]:
     desired = facts.desired
     if desired is None or facts.ledger.holds or _aside(facts) is not None:
         return ()
-    if facts.view.leader is None:
+    mode = desired.cluster.mode
+    if facts.view.leader is None or mode is Mode.OBSERVE:
         return ()
-    if desired.cluster.mode is Mode.AUTO:
-        return ("intent", "drift")
-    return ("drift",) if desired.cluster.mode is Mode.GATED else ()
+    found: list[str] = []
+    if not facts.view.alone:  # Else nobody would notice that a server died.
+        found = ["recovery", *(["fencing"] if _fences(facts) else [])]
+    if mode in (Mode.GATED, Mode.AUTO):
+        found += ["intent", "drift"] if mode is Mode.AUTO else ["drift"]
+    return tuple(found)
+
+
+def _fences(facts: Facts) -> bool:
+    """Whether each node that is well would be powered off and proven dead if it fell silent. A device
+    counts that passed its last trial."""
+    if facts.deaths is None or facts.desired is None or facts.drift is None:
+        return False
+    return all(
+        usable(node.name, facts.desired, facts.ledger)
+        for node, _ in facts.drift.adoption.nodes
+        if verdict_on(facts, node.name).belief is Belief.WELL
+    )
+
+
+def usable(name: str, desired: Desired, ledger: Ledger) -> bool:
+    """Whether all devices of some level of this node have passed their last trial."""
+    tried = (
+        [ledger.get(key(use.device, name), Drill) for use in level]
+        for level in levels(desired, name)
+    )
+    return any(all(drill is not None and drill.passed for drill in level) for level in tried)
 
 
 def unmanaged(facts: Facts) -> Iterator[UnmanagedVm]:

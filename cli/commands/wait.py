@@ -32,7 +32,8 @@ def command(sel: str, wanted: str, revision: int | None) -> Finding:
     """Wait until objects are as desired.
 
     Without -r Subversion is looked at first, and its head waited for. A head that is rejected ends
-    the wait (3). There is no end but --timeout (8); the work goes on.
+    the wait (3), and so does a node that is held: it waits for a human's word (4). There is no end but
+    --timeout (8); the work goes on.
     """
     run = invocation()
     if wanted.lower() not in (_CONVERGED, *_CONDITIONS):
@@ -59,6 +60,7 @@ def until(watch: Watcher, sel: str, wanted: str, need: int | None) -> Finding:
         if not waiting.reached(status, need):
             return False  # What SEL names may be in no revision before `need`.
         narrow = narrowed(status)
+        waiting.refuse_held(narrow, status)
         if wanted != _CONVERGED:
             return waiting.all_in(narrow, _CONDITIONS[wanted])
         return waiting.calm(narrow) and (narrow is not status or waiting.proven(status))

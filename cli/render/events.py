@@ -9,7 +9,7 @@ from cli.render.rows import BLOCKED_SIGN, FAULT_SIGN, SIGNS, UNKNOWN_SIGN
 from cli.render.text import Line, Span, line
 from cli.render.units import Moment, clock, span
 from reconciler import records as r
-from reconciler.actions import Done, Retry, Stalled
+from reconciler.actions import Done, Retry, Stalled, Verb
 
 
 class Told(NamedTuple):
@@ -161,6 +161,26 @@ def _succeeded(entry: r.Succeeded) -> Told:
     return Told(_NO_SIGN, "", f"{entry.node} acts, in term {entry.term}")
 
 
+_STAGES = {
+    "ordered": (_NO_SIGN, "to be powered off"),
+    "begun": (SIGNS[Verb.FENCE], "is powered off"),
+    "failed": (FAULT_SIGN, "is held, nothing proves that it is off"),
+    "proven": (_GOOD, "is dead, certificate"),
+    "void": (FAULT_SIGN, "has a certificate that is void"),
+}
+
+
+def _fenced(entry: r.Fenced) -> Told:
+    sign, words = _STAGES.get(entry.stage, (UNKNOWN_SIGN, entry.stage))
+    joint = " " if entry.stage in ("proven", "void") else ": "
+    return Told(sign, f"node/{entry.node}", f"{words}{joint}{entry.message}")
+
+
+def _recovered(entry: r.Recovered) -> Told:
+    text = f"VM {entry.vm} runs again on {entry.node}"
+    return Told(_GOOD, f"node/{entry.died_with}", text)
+
+
 def _paged(entry: r.Paged) -> Told:
     return Told(FAULT_SIGN, "", f"alarm ({entry.severity}): {entry.title}")
 
@@ -201,6 +221,8 @@ _TELLERS: dict[type[r.Entry], Callable[[Any], Told]] = {
     r.LeaderChanged: _leader_changed,
     r.TookOver: _took_over,
     r.Succeeded: _succeeded,
+    r.Fenced: _fenced,
+    r.Recovered: _recovered,
     r.Paged: _paged,
     r.PageEnded: _page_ended,
 }

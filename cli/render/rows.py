@@ -31,6 +31,7 @@ SIGNS: Mapping[Verb, Span] = {
     Verb.UNCORDON: Span("~", "warn"),
     Verb.RESET: Span("!", "bad"),
     Verb.WRITE_OFF: Span("!", "bad"),
+    Verb.FENCE: Span("!", "bad"),
 }
 """Colour is never the only carrier: each verb has a sign."""
 

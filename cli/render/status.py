@@ -24,7 +24,10 @@ from reconciler.status import (
 from schema.errors import ConfigError
 
 _SHOWN_ERRORS = 5
-_IN_OTHER_LINES = frozenset({"Gated", "Held", "NoLeader"})
+HELD = "held"
+"""State of a node that is believed dead and of which nothing proves it."""
+
+_IN_OTHER_LINES = frozenset({"Gated", "Held", "NoLeader", "Unproven"})
 """The condition's reasons that the lines on the head, on exceptions and on peers tell better."""
 
 
@@ -63,13 +66,22 @@ def headline(status: Status) -> Line:
 
 def _idle(status: Status) -> list[Cell]:
     """Why nothing is begun, whatever the verdict; nothing where somebody leads and nobody holds."""
-    cells = held(status)
+    cells = [*held(status), *_unproven(status)]
     if not status.daemon:
         cells += [" ", Span("NO DAEMON", "bad"), f" (none runs on {status.node})"]
     elif status.leadership.state is LeaderState.NOBODY:
         words = "LEADER NOT KNOWN" if unseen(status) else "NOBODY LEADS"
         cells += [" ", Span(words, "bad")]
     return cells
+
+
+def _unproven(status: Status) -> list[Cell]:
+    """` HELD by node/xen3 (cxm confirm-off xen3)`, once for all."""
+    stuck = [node for node in status.nodes if node.state == HELD]
+    if not stuck:
+        return []
+    names = ", ".join(f"node/{node.name}" for node in stuck)
+    return [" ", Span("HELD", "bad"), f" by {names} ({stuck[0].remedy})"]
 
 
 def standing(status: Status) -> Verdict:
@@ -228,6 +240,7 @@ def _node_cells(node: NodeStatus) -> Sequence[Cell]:
         *(["cordoned"] if not node.schedulable and not node.draining else []),
         *([_reasoned(node.reason, node.message)] if _says_more(node) else []),
     ]
+    marks += [f"certificate {node.certificate}"] if node.certificate else []
     return (
         node.name,
         Span(node.state, style_of(node.condition)),
@@ -239,7 +252,8 @@ def _node_cells(node: NodeStatus) -> Sequence[Cell]:
 
 def _says_more(node: NodeStatus) -> bool:
     """False where the reason only repeats a mark."""
-    return bool(node.message) or node.reason not in ("", "Draining", "Cordoned")
+    repeats = node.reason in ("", "Draining", "Cordoned", "Certified")
+    return not repeats or (bool(node.message) and not node.certificate)
 
 
 def _notable(vms: Sequence[VmStatus]) -> Sequence[VmStatus]:

@@ -54,6 +54,7 @@ def test_the_table_of_exits() -> None:
         "unknown": 6,
         "stale": 7,
         "timeout": 8,
+        "held": 4,
         "usage": 64,
         "interrupted": 130,
     }

@@ -286,8 +286,11 @@ def test_exceptions_are_told_with_what_is_left_of_them() -> None:
 
 
 def test_every_verdict_has_an_exit_status_of_its_own() -> None:
+    """But for what is held: for whoever waits it is a refusal."""
     assert set(EXIT) == set(Verdict)
-    assert len(set(EXIT.values())) == len(EXIT)
+    rest = [code for verdict, code in EXIT.items() if verdict is not Verdict.HELD]
+    assert len(set(rest)) == len(rest)
+    assert EXIT[Verdict.HELD] == EXIT[Verdict.REFUSED]
 
 
 def test_what_is_proposed_knows_what_was_seen_last() -> None:

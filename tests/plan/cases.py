@@ -179,6 +179,8 @@ class LedgerForm(Form):
     """Node -> the kind of the certificate of its death, later than any place."""
     lost: dict[str, str] = {}
     """VM -> the node with which it died."""
+    unproven: dict[str, str] = {}
+    """Node that is held -> what its devices said."""
     reset: list[str] = []
     """VMs whose records were reset by somebody."""
 

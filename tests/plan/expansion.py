@@ -15,7 +15,7 @@ from fencing.evidence import proofs
 from fencing.judgement import Belief, Verdict
 from membership.clock import Now
 from membership.ledger import Approval, Drain, Fact, FactValue, Freeze, Hold, Ledger, Target
-from membership.proofs import Certificate, Lost, MayRun, Place
+from membership.proofs import Certificate, Lost, MayRun, Place, Unproven
 from membership.view import Peer, PeerState, View, single
 from reconciler import actions
 from reconciler.actions import Action, Cause, Done, Retry, Stalled, Unsure, Verb
@@ -376,6 +376,8 @@ def deadly(form: LedgerForm) -> Iterator[tuple[str, FactValue]]:
             evidence="bmc reads off",
         )
         yield f"certificate/{node}", certificate
+    for node, why in form.unproven.items():
+        yield f"unproven/{node}", Unproven(node=node, host=identity("host", node), message=why)
     for name, node in form.lost.items():
         uuid = identity("vm", name)
         host = identity("host", node)
@@ -393,6 +395,11 @@ def view(kind: str) -> View:
         case "expired":
             return msgspec.structs.replace(mine, lead_until_s=MONO_S - 1.0)
     raise ValueError(f"view: {kind!r} is not leader, follower or expired")
+
+
+def _verdict(belief: Belief) -> Verdict:
+    """A word of its own for the reason, but where one would forbid to shoot."""
+    return Verdict(belief, "" if belief is Belief.DOOMED else belief.value.capitalize())
 
 
 @dataclass(frozen=True)
@@ -415,7 +422,7 @@ class Expanded:
         return replace(
             deaths,
             pool=replace(deaths.pool, reporting=deaths.pool.reporting - gone),
-            verdicts={node: Verdict(Belief(belief)) for node, belief in self.silent.items()},
+            verdicts={node: _verdict(Belief(belief)) for node, belief in self.silent.items()},
             proofs=proofs(self.ledger, self.now),
             lost={fact.vm: fact for fact in self.ledger.values(Lost)},
         )

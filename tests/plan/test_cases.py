@@ -75,7 +75,7 @@ def test_no_two_cases_hold_the_same_rule() -> None:
 
 def test_no_two_cases_have_the_same_inputs() -> None:
     inputs = Counter(
-        repr((c.desired, c.observed, c.before, c.journal, c.ledger, c.view, c.now))
+        repr((c.desired, c.observed, c.before, c.journal, c.ledger, c.view, c.now, c.silent))
         for c in ALL.values()
     )
     assert max(inputs.values(), default=0) <= 1

@@ -1,0 +1,96 @@
+"""What a node tells of the servers: their state as it is believed, and what proves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from fencing.judgement import Belief, Verdict
+from reconciler.facts import Facts
+from reconciler.memory import room
+from reconciler.observed import ObservedNode
+from reconciler.placement import has_domain
+from reconciler.status import Condition, Health, NodeStatus
+
+STATES: Mapping[Belief, str] = {
+    Belief.WATCHED: "silent",
+    Belief.BLIND: "blind",
+    Belief.AWAY: "away",
+    Belief.SPARED: "silent",
+    Belief.DEAD: "dead",
+    Belief.REFUSED: "refused",
+    Belief.DOOMED: "fencing",
+}
+"""What is believed of a node that is not well, in a word for people."""
+
+
+def nodes(facts: Facts, rows: Mapping[str, Health]) -> Iterator[NodeStatus]:
+    """Every node that is in the tree and in the pool. `rows`: the health of objects that have rows."""
+    if facts.drift is None or facts.observed is None:
+        return
+    taken = room(facts.observed, ())
+    closed = dict(facts.drift.closed)
+    running: dict[str, int] = {}
+    for vm in facts.observed.vms.values():
+        if vm.node is not None and has_domain(vm):
+            running[vm.node] = running.get(vm.node, 0) + 1
+    for node, host in facts.drift.adoption.nodes:
+        used = host.memory_overhead + host.control_memory + taken.used.get(host.uuid, 0)
+        verdict = verdict_on(facts, node.name)
+        held = held_by(facts, node.name)
+        condition, reason, message = _health(host, verdict, held, rows.get(f"node/{node.name}"))
+        dead = verdict.belief is Belief.DEAD
+        yield NodeStatus(
+            name=node.name,
+            uuid=host.uuid,
+            condition=condition,
+            state=_state(host, verdict, held),
+            vms_running=running.get(host.uuid, 0),
+            memory_total=host.memory_total,
+            memory_used=used,
+            schedulable=node.name not in closed and host.enabled,
+            draining=node.name in facts.drift.draining,
+            reason=reason or closed.get(node.name, ""),
+            message=message,
+            certificate=verdict.message.removeprefix("certificate ") if dead else "",
+            remedy=f"cxm confirm-off {node.name}" if held else verdict.remedy,
+        )
+
+
+def verdict_on(facts: Facts, name: str) -> Verdict:
+    """What this node was judged as at the last step."""
+    verdicts = facts.deaths.verdicts if facts.deaths is not None else {}
+    return verdicts.get(name, Verdict(Belief.WELL))
+
+
+def held_by(facts: Facts, name: str) -> str:
+    """Why the death of this node cannot be proven; "" where it can, or need not be."""
+    return facts.deaths.held(name) if facts.deaths is not None else ""
+
+
+def held_nodes(facts: Facts) -> dict[str, str]:
+    """The nodes that wait for a human's word, and why their death cannot be proven."""
+    names = facts.deaths.verdicts if facts.deaths is not None else ()
+    return {name: why for name in names if (why := held_by(facts, name))}
+
+
+def _state(host: ObservedNode, verdict: Verdict, held: str) -> str:
+    if held:
+        return "held"
+    if verdict.belief is Belief.WELL:
+        return "alive" if host.live else "unknown"
+    return STATES[verdict.belief]
+
+
+def _health(host: ObservedNode, verdict: Verdict, held: str, row: Health | None) -> Health:
+    if held:
+        message = f"nothing proves that it is off: {held}"
+        return Condition.STALLED, verdict.reason or "Unproven", message
+    if verdict.belief is Belief.WELL:
+        if not host.live:
+            return Condition.UNKNOWN, "NotLive", "the pool does not hear this host"
+        return row or (Condition.READY, "", "")
+    if verdict.belief in (Belief.WATCHED, Belief.AWAY):
+        return Condition.UNKNOWN, verdict.reason, verdict.message
+    if verdict.may_look:
+        return Condition.PROGRESSING, "Fencing", "its fence devices are asked"
+    return Condition.DEGRADED, verdict.reason, verdict.message
