@@ -289,6 +289,10 @@ class AskInvite(Frozen, frozen=True, kw_only=True):
     name: str
 
 
+READING = "Reading"
+"""Reason of a refusal that the next try overcomes: what it rests on is being looked at."""
+
+
 class AskConfirmOff(Frozen, tag_field="ask", tag="confirm-off", frozen=True, kw_only=True):
     """Swear that `node` is off, so that what ran there may run elsewhere. `against_evidence`: though a
     device says otherwise, or cannot be read; never though it shows a sign of life."""

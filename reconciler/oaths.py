@@ -28,7 +28,7 @@ from reconciler.decision import Decision, refused
 from reconciler.drilling import Seen
 from reconciler.facts import Facts
 from reconciler.foreseeing import Foreseen, foresee
-from reconciler.messages import AskConfirmOff, AskFence, AskReadDevices, Reply
+from reconciler.messages import READING, AskConfirmOff, AskFence, AskReadDevices, Reply
 from reconciler.observed import ObservedNode
 from reconciler.records import Fenced
 from schema.model import Mode, Node
@@ -67,10 +67,6 @@ def confirm_off(ask: AskConfirmOff, facts: Facts, now: Now) -> Decision:
         message = f"the evidence says otherwise: {'; '.join(against)}"
         return refused("Contradicted", f"{message}; --against-evidence overrules it")
     return _sworn(ask, node, host, at, against)
-
-
-READING = "Reading"
-"""Reason of a refusal that the next try overcomes: what it rests on is being looked at."""
 
 
 def fence(ask: AskFence, facts: Facts, now: Now) -> Decision:

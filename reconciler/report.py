@@ -11,6 +11,7 @@ from reconciler.facts import Facts
 from reconciler.inflight import operations_on
 from reconciler.journal import InFlight
 from reconciler.observed import ObservedVM
+from reconciler.report_fencing import bounds, devices, locks
 from reconciler.report_nodes import nodes, verdict_on
 from reconciler.report_peers import leadership, peers
 from reconciler.revisions import HeadState, summary
@@ -62,6 +63,9 @@ def report(facts: Facts, now: Now) -> Status:
         in_flight=tuple(_flights(facts, now)),
         exceptions=tuple(_exceptions(facts, now)),
         unmanaged=tuple(unmanaged(facts)),
+        devices=tuple(devices(facts, now)),
+        locks=tuple(locks(facts)),
+        bounds=tuple(bounds(facts)),
         copies=_copies(facts),
         converged_age_s=_since(facts.proof_s, now),
         sequence=facts.journal.last_seq,

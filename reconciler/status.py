@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from msgspec import field
 
+from membership.proofs import Tie
 from reconciler.actions import Plan
 from schema.errors import ConfigError
 from schema.model import Frozen
@@ -209,6 +210,51 @@ class Leadership(Frozen, frozen=True, kw_only=True):
     epoch: int = 0
 
 
+class DeviceStatus(Frozen, frozen=True, kw_only=True):
+    """A fence device for one node, as it was last read by whoever leads.
+
+    `power` is on, off or unknown; `tie` what ties it to the node; `usable` whether it could prove the
+    node's death. `trial` names the reading ("" before the first); `passed_age_s` is None where it has
+    never said on while the node was well.
+    """
+
+    node: str
+    device: str
+    agent: str
+    by_hand: bool = False
+    power: str = "unknown"
+    tie: Tie = Tie.NONE
+    usable: bool = False
+    trial: str = ""
+    passed_age_s: float | None = None
+    message: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.node, self.device)
+
+
+class LockStatus(Frozen, frozen=True, kw_only=True):
+    """A disk (uuid) of `vm`, a name for people, that bears the mark of `node`, on which it does not run.
+    `state` is that node's."""
+
+    vm: str
+    disk: str
+    node: str
+    state: str
+    remedy: str
+
+
+class BoundStatus(Frozen, frozen=True, kw_only=True):
+    """What would prove the death of `node`, within how many seconds from its last sign of life to the
+    certificate (None: when a human says so), and what holds where that fails."""
+
+    node: str
+    by: str
+    within_s: float | None
+    otherwise: str
+
+
 class UnmanagedVm(Frozen, frozen=True, kw_only=True):
     name: str
     uuid: str
@@ -248,6 +294,9 @@ class Status(Frozen, frozen=True, kw_only=True):
     in_flight: tuple[FlightStatus, ...] = ()
     exceptions: tuple[ExceptionStatus, ...] = ()
     unmanaged: tuple[UnmanagedVm, ...] = ()
+    devices: tuple[DeviceStatus, ...] = ()
+    locks: tuple[LockStatus, ...] = ()
+    bounds: tuple[BoundStatus, ...] = ()
     copies: Mapping[str, int] = field(default_factory=dict)
     converged_age_s: float | None = None
     sequence: int = 0

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 
 from membership.clock import Now
 from reconciler.actions import Action, Blocked, Rejection, Told
+from reconciler.adoption import adopt
 from reconciler.facts import Facts
+from reconciler.foreseeing import Foreseen
 from reconciler.memory import need_after
 from reconciler.messages import Authorship
+from reconciler.oaths import foreseen
 from reconciler.observed import ObservedVM
 from reconciler.placement import Board, Wanted
+from reconciler.timeline import Moment, timeline
 from schema.model import VM, Frozen, Identified
 
 
@@ -45,6 +49,10 @@ class Why(Frozen, frozen=True, kw_only=True):
     told: tuple[Told, ...] = ()
     past: Past | None = None
     placement: Candidate | None = None
+    recovery: tuple[Foreseen, ...] = ()
+    """Of a node: what becomes of its VMs if it is dead."""
+    timeline: tuple[Moment, ...] = ()
+    """Of a node: what the ledger tells of its death, oldest first."""
 
 
 def explain(obj: str, facts: Facts, now: Now) -> Why:
@@ -52,6 +60,7 @@ def explain(obj: str, facts: Facts, now: Now) -> Why:
     desired = facts.desired
     name = _present_name(obj, facts)
     vm = desired.vms.get(name.removeprefix("vm/")) if desired is not None else None
+    node = name.startswith("node/")
     subject = facts.subjects.get(name)
     target = facts.revisions.target
     return Why(
@@ -65,7 +74,18 @@ def explain(obj: str, facts: Facts, now: Now) -> Why:
         told=tuple(row for row in facts.plan.told if row.object == name),
         past=_past(subject, facts, now) if subject is not None else None,
         placement=_placement(vm, facts) if vm is not None else None,
+        recovery=_recovery(name, facts),
+        timeline=timeline(name.removeprefix("node/"), facts, now) if node else (),
     )
+
+
+def _recovery(name: str, facts: Facts) -> tuple[Foreseen, ...]:
+    at = facts.hearing
+    if at is None or not name.startswith("node/"):
+        return ()
+    nodes = adopt(at.desired, at.observed).nodes
+    found = next(((node, host) for node, host in nodes if f"node/{node.name}" == name), None)
+    return foreseen(*found, at) if found is not None else ()
 
 
 def _present_name(obj: str, facts: Facts) -> str:

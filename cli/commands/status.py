@@ -19,15 +19,16 @@ _AGAIN_S = 2.0
 @click.argument("sel", default=select.ALL)
 @click.option("--unmanaged", is_flag=True, help="List the VMs that no file names.")
 @click.option("--revision", is_flag=True, help="Show where revisions stand.")
+@click.option("--bounds", is_flag=True, help="What would prove each node's death, and when.")
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
-def command(sel: str, unmanaged: bool, revision: bool, watch: bool) -> Finding:
+def command(sel: str, unmanaged: bool, revision: bool, bounds: bool, watch: bool) -> Finding:
     """What cxm knows: verdict, nodes, what is pending and what refuses.
 
     SEL limits it to some objects: vm/web1, vm/*, a bare name, label=value, with commas. Exit 4: all is as
     desired, and nothing would be begun: it is held, nobody leads, or no daemon runs here.
     """
     run = invocation()
-    finding = _finding(run, sel, unmanaged, revision)
+    finding = _finding(run, sel, unmanaged=unmanaged, revision=revision, bounds=bounds)
     while watch:
         if run.text:
             click.clear()
@@ -35,17 +36,20 @@ def command(sel: str, unmanaged: bool, revision: bool, watch: bool) -> Finding:
         else:
             run.hand_over(envelope(run.command, finding))
         time.sleep(_AGAIN_S)
-        finding = _finding(run, sel, unmanaged, revision)
+        finding = _finding(run, sel, unmanaged=unmanaged, revision=revision, bounds=bounds)
     return finding
 
 
-def _finding(run: Invocation, sel: str, unmanaged: bool, revision: bool) -> Finding:
+def _finding(
+    run: Invocation, sel: str, *, unmanaged: bool, revision: bool, bounds: bool
+) -> Finding:
     status = asking.narrowed(run, asking.current_status(run), sel)
     moment = asking.moment(run)
     rows = status_lines(
         status,
         moment,
         unmanaged=unmanaged,
+        bounds=bounds,
         revision=revision,
         vms=not select.whole(sel) or run.verbose,
     )

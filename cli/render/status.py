@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cli.render.peers import held, peer_alarms, unseen
 from cli.render.plans import WAITS, gated, head_named, plans_lines
+from cli.render.recovery import bound_lines, device_lines
 from cli.render.rows import FAULT_SIGN, UNKNOWN_SIGN, flight_lines, style_of
 from cli.render.text import Cell, Line, Span, line, table
 from cli.render.units import Moment, counted, size, span
@@ -37,6 +38,7 @@ def status_lines(
     *,
     unmanaged: bool = False,
     revision: bool = False,
+    bounds: bool = False,
     vms: bool = False,
 ) -> list[Line]:
     """The whole of it. `vms` lists every VM in `status`, not only those that need a look."""
@@ -50,6 +52,7 @@ def status_lines(
     if known:
         rows += plans_lines(status, moment)
     rows += exception_lines(status.exceptions)
+    rows += [*bound_lines(status.bounds), *device_lines(status.devices)] if bounds else []
     return rows + (unmanaged_lines(status) if unmanaged else [])
 
 

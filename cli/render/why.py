@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,10 +10,11 @@ import msgspec
 from cli.render.data import plan_data
 from cli.render.rows import UNKNOWN_SIGN, plan_lines, rejection_text
 from cli.render.text import Line, Span, line, table
-from cli.render.units import Moment, size, span
+from cli.render.units import Moment, clock, size, span
 from reconciler.actions import Plan
 from reconciler.observed import STALE_AFTER_S
 from reconciler.status import Observation
+from reconciler.timeline import Moment as Told
 from reconciler.why import Candidate, Past, Why
 
 
@@ -23,7 +25,15 @@ def why_lines(why: Why, moment: Moment, seen: Observation | None) -> list[Line]:
     if plan.empty and not plan.told and not stale(seen):
         rows.append(line("  as desired: nothing to do, nothing refused"))
     rows += _past(why.past) if why.past is not None else []
+    rows += _timeline(why.timeline, moment)
     return rows + (_placement(why.placement) if why.placement is not None else [])
+
+
+def _timeline(moments: Sequence[Told], moment: Moment) -> list[Line]:
+    if not moments:
+        return []
+    cells = [(clock(moment.epoch_s - row.age_s, moment), row.text) for row in moments]
+    return [line(Span("What happened", "strong")), *table(cells, indent=2)]
 
 
 def stale(seen: Observation | None) -> bool:

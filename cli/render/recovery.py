@@ -1,0 +1,74 @@
+"""Nodes that die, in words: what becomes of their VMs, how their devices stand, what bears their marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from cli.render.text import Cell, Line, Span, line, table
+from cli.render.units import counted, span
+from reconciler.foreseeing import Foreseen
+from reconciler.status import BoundStatus, DeviceStatus, LockStatus
+
+
+def foreseen_lines(node: str, rows: Sequence[Foreseen], *, dies: bool = False) -> list[Line]:
+    """A row for each VM of a node that is, or would be, dead."""
+    if not rows:
+        return [line(f"no VM is on {node}")]
+    verb = "dies" if len(rows) == 1 else "die"
+    head = f"{counted(len(rows), 'VM')} on {node}{f' {verb} with it' if dies else ''}:"
+    cells = [(row.vm, _fate(row)) for row in rows]
+    return [line(head), *table(cells, indent=2)]
+
+
+def _fate(row: Foreseen) -> Cell:
+    if row.node is not None:
+        return f"runs again on {row.node}"
+    return Span(f"stays down: {row.reason}", "warn")
+
+
+def device_lines(rows: Sequence[DeviceStatus]) -> list[Line]:
+    """A row for each device of each node: how it stands, and what it is worth."""
+    if not rows:
+        return [line("no node has a fence device")]
+    return table([_device_cells(row) for row in rows])
+
+
+def _device_cells(row: DeviceStatus) -> Sequence[Cell]:
+    worth = Span("usable", "good") if row.usable else Span("proves nothing", "bad")
+    passed = (
+        f"passed {span(row.passed_age_s)} ago" if row.passed_age_s is not None else "never passed"
+    )
+    return (f"node/{row.node}", row.device, row.power, worth, passed, row.message)
+
+
+def devices_data(rows: Sequence[DeviceStatus]) -> list[dict[str, Any]]:
+    return [msgspec.to_builtins(row) for row in rows]
+
+
+def lock_lines(rows: Sequence[LockStatus]) -> list[Line]:
+    """A row for each mark, and under it what to do about it."""
+    if not rows:
+        return [line("no disk bears the mark of a server on which its VM does not run")]
+    lines: list[Line] = []
+    cells = [(row.vm, f"disk {row.disk}", f"marked by {row.node}", row.state) for row in rows]
+    for told, row in zip(table(cells), rows, strict=True):
+        lines += [told, line(f"    {row.remedy}")]
+    return lines
+
+
+def locks_data(rows: Sequence[LockStatus]) -> list[dict[str, Any]]:
+    return [msgspec.to_builtins(row) for row in rows]
+
+
+def bound_lines(rows: Sequence[BoundStatus]) -> list[Line]:
+    """What becomes provable of each node's death, by what, and within which time."""
+    cells = [_bound_cells(row) for row in rows]
+    return [line(Span("If a node dies", "strong")), *table(cells, indent=2)] if cells else []
+
+
+def _bound_cells(row: BoundStatus) -> Sequence[Cell]:
+    within = f"within {span(row.within_s)}" if row.within_s is not None else "human time"
+    return (row.node, row.by, within, row.otherwise)
