@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cli.demo import silence
+from cli.demo import servers, silence
 from cli.demo.stage import Stage
 from cli.demo.typist import Typist
 from cli.envelope import failure
@@ -37,6 +37,7 @@ def survey_and_import(stage: Stage, typist: Typist) -> None:
     typist.type(f"cxm survey {address} --password-file {secret} {pin}")
     typist.tell("Written down as it is, and committed. cxmd reads it, finds nothing to do.")
     typist.type("cxm import --out $WC")
+    servers.describe_controllers(stage.ready["bmcs"], typist)
     silence.describe_peers(stage, typist)
     _commit(typist, "the pool as it is", new=True)
     stage.start_daemons()
@@ -108,6 +109,7 @@ def skipped(stage: Stage, typist: Typist) -> None:
     typist.type(_AUTO)
     typist.type(_ENFORCE)
     typist.type(_RUNNING)
+    servers.describe_controllers(stage.ready["bmcs"], typist)
     silence.describe_peers(stage, typist)
     _commit(typist, "the pool as it is, enforced", new=True)
     stage.start_daemons()

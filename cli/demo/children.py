@@ -38,9 +38,11 @@ class Child:
     again: bool = False
     process: subprocess.Popen[bytes] | None = None
     _ending: threading.Event = field(default_factory=threading.Event)
+    _powered: threading.Event = field(default_factory=threading.Event)
     _keeper: threading.Thread | None = None
 
     def start(self) -> None:
+        self._powered.set()
         self._launch()
         if self.again:
             self._keeper = threading.Thread(target=self._keep, name=f"keep {self.name}")
@@ -56,10 +58,19 @@ class Child:
         while not self._ending.is_set():
             assert self.process is not None
             self.process.wait()
+            self._powered.wait()
             if not self._ending.wait(_RESTART_AFTER_S):
                 self._launch()
                 if self._ending.is_set():  # Asked to end while it was being started.
                     self._signal(signal.SIGTERM)
+
+    def power(self, *, on: bool) -> None:
+        """The machine that it runs on loses its power, or has it again."""
+        if on:
+            self._powered.set()
+            return
+        self._powered.clear()
+        self._signal(signal.SIGKILL)
 
     @property
     def pid(self) -> int:
@@ -73,6 +84,7 @@ class Child:
         """SIGTERM once, without waiting. A frozen program hears it only when it runs again."""
         if not self._ending.is_set():
             self._ending.set()
+            self._powered.set()
             self._signal(signal.SIGTERM)
             self._signal(signal.SIGCONT)
 

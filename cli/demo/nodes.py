@@ -75,8 +75,11 @@ class DemoNode:
         known = {name.removeprefix("cxm-"): child.pid for name, child in self.daemons.items()}
         return {**known, "daemon": known["cxmd"]} if "cxmd" in known else known
 
-    def write_settings(self, source: str, hosts: Sequence[Mapping[str, Any]], key: str) -> None:
-        """node.yaml and the secrets that it names. `key` is the one that peers know each other by."""
+    def write_settings(
+        self, source: str, hosts: Sequence[Mapping[str, Any]], key: str, bmc: str
+    ) -> None:
+        """node.yaml and the secrets that it names. `key` is the one that peers know each other by, `bmc`
+        the secret of the servers' controllers."""
         (self.folder / "secrets.d").mkdir(parents=True, exist_ok=True)
         addresses = ", ".join(f'"{urlsplit(host["url"]).netloc}"' for host in hosts)
         pins = ", ".join(f'"{host["fingerprint"]}"' for host in hosts)
@@ -89,7 +92,7 @@ class DemoNode:
             f"{self._peering_settings()}",
             encoding="utf-8",
         )
-        secrets = {"pool": PASSWORD, "subversion": PASSWORD}
+        secrets = {"pool": PASSWORD, "subversion": PASSWORD, "bmc": bmc.rstrip()}
         if self.peering is not None:
             secrets["cluster-key"] = key
         for name, secret in secrets.items():

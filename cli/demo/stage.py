@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from cli.demo import servers
 from cli.demo.children import Child, free_port
 from cli.demo.nodes import PASSWORD, READER, DemoNode, demo_nodes
 from cli.envelope import failure
@@ -153,7 +154,8 @@ class Stage:
         """Each node's settings and secrets; all peers have the same key."""
         key = secrets.token_urlsafe(32)
         for node in self.nodes:
-            node.write_settings(self.served_url, self.ready["hosts"], key)
+            bmc = servers.secret(self.ready["bmcs"])
+            node.write_settings(self.served_url, self.ready["hosts"], key, bmc)
 
     def start_daemons(self) -> None:
         """The daemons of every node, which come back one second after they died."""
@@ -164,6 +166,9 @@ class Stage:
                 node.daemons[program] = self._child(name, *command, again=True)
         for node in self.nodes:
             self._await(node.daemons["cxmd"], node.control.exists)
+        mains = servers.Mains(Path(self.ready["control"]), self.nodes)
+        self._children.callback(mains.end)
+        mains.start()
 
     def _child(self, name: str, *command: object, again: bool = False) -> Child:
         words = tuple(map(str, command))
