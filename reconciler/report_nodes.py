@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from fencing.judgement import Belief, Verdict
+from membership.proofs import Unproven
 from reconciler.facts import Facts
 from reconciler.memory import room
 from reconciler.observed import ObservedNode
@@ -64,7 +65,9 @@ def verdict_on(facts: Facts, name: str) -> Verdict:
 
 def held_by(facts: Facts, name: str) -> str:
     """Why the death of this node cannot be proven; "" where it can, or need not be."""
-    return facts.deaths.held(name) if facts.deaths is not None else ""
+    if facts.deaths is None or facts.ledger.get(f"unproven/{name}", Unproven) is None:
+        return ""  # Somebody's word may have come since the last step.
+    return facts.deaths.held(name)
 
 
 def held_nodes(facts: Facts) -> dict[str, str]:

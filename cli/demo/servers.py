@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cli.demo.children import Child
 from cli.demo.nodes import DemoNode
 from cli.demo.typist import Typist
 
@@ -64,16 +65,24 @@ class Mains:
     def _watch(self) -> None:
         while not self._ending.wait(_LOOK_AGAIN_S):
             try:
-                powered = _powered(self._control)
+                hosts = _hosts(self._control)
             except (OSError, ValueError, KeyError):
                 continue  # The simulator is busy, or ends.
             for node in self._nodes:
                 for daemon in node.daemons.values():
-                    daemon.power(on=powered.get(node.name, True))
+                    _follow(daemon, hosts[node.name])
 
 
-def _powered(control: Path) -> dict[str, bool]:
-    """Which servers have power. Raises OSError, ValueError, KeyError."""
+def _follow(daemon: Child, host: Mapping[str, Any]) -> None:
+    """A server that was switched on boots first, and then starts what runs on it."""
+    if not host["powered"]:
+        daemon.power(on=False)
+    elif host["reachable"]:
+        daemon.power(on=True)
+
+
+def _hosts(control: Path) -> dict[str, Mapping[str, Any]]:
+    """The simulated servers, by name. Raises OSError, ValueError, KeyError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         link.settimeout(_ANSWER_WITHIN_S)
         link.connect(str(control))
@@ -81,4 +90,4 @@ def _powered(control: Path) -> dict[str, bool]:
             lines.write(b'{"op": "status"}\n')
             lines.flush()
             answer = json.loads(lines.readline())
-    return {host["name"]: bool(host["powered"]) for host in answer["data"]["hosts"]}
+    return {host["name"]: host for host in answer["data"]["hosts"]}

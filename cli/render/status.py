@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cli.render.peers import held, peer_alarms, unseen
+from cli.render.peers import ALIVE, held, peer_alarms, unseen
 from cli.render.plans import WAITS, gated, head_named, plans_lines
 from cli.render.recovery import bound_lines, device_lines
 from cli.render.rows import FAULT_SIGN, UNKNOWN_SIGN, flight_lines, style_of
@@ -240,7 +240,7 @@ def _node_cells(node: NodeStatus) -> Sequence[Cell]:
     )
     marks = [
         *(["draining"] if node.draining else []),
-        *(["cordoned"] if not node.schedulable and not node.draining else []),
+        *(["cordoned"] if _only_cordoned(node) else []),
         *([_reasoned(node.reason, node.message)] if _says_more(node) else []),
     ]
     marks += [f"certificate {node.certificate}"] if node.certificate else []
@@ -251,6 +251,11 @@ def _node_cells(node: NodeStatus) -> Sequence[Cell]:
         memory,
         "; ".join(marks),
     )
+
+
+def _only_cordoned(node: NodeStatus) -> bool:
+    """Nothing is put on a node that is not well either, which needs no word of its own."""
+    return node.state == ALIVE and not node.schedulable and not node.draining
 
 
 def _says_more(node: NodeStatus) -> bool:
