@@ -264,6 +264,12 @@ def _rank(fact: Fact) -> tuple[tuple[int, int], int, int, bytes]:
     return (first, fact.term, fact.seq, written(fact))
 
 
+def as_said(facts: Iterable[Fact]) -> tuple[Fact, ...]:
+    """In the order in which they can have rested on each other: each has a higher number than all that its
+    sayer knew. So who has taken only the first of them knows of nothing whose ground it lacks."""
+    return tuple(sorted(facts, key=lambda fact: fact.seq))
+
+
 def _stamp(fact: Fact) -> int:
     """A number that is another one for every other fact."""
     return int.from_bytes(hashlib.sha256(written(fact)).digest()[:8], "big")
@@ -347,10 +353,12 @@ class Ledger(Frozen, frozen=True, kw_only=True):
         return f"{self.stamp:016x}"
 
     def news_for(self, known: Mapping[str, str]) -> tuple[Fact, ...]:
-        """The facts that a copy lacks which is described by `known`: the stamp of each of its keys."""
-        return tuple(
+        """The facts that a copy lacks which is described by `known`, the stamp of each of its keys;
+        as they were said."""
+        lacking = (
             fact for key, fact in self.facts.items() if known.get(key) != f"{_stamp(fact):016x}"
         )
+        return as_said(lacking)
 
     def described(self) -> dict[str, str]:
         """The stamp of each fact by its key: enough for another copy to know what this one lacks."""

@@ -1,7 +1,8 @@
 """Exchange: what this node knows reaches the others, and theirs comes here.
 
-A fact that is shared is sent at once to every peer that can be reached. What a peer missed it gets
-when heartbeats show that the two ledgers differ. Nothing here raises for what a peer or a network
+A fact that is shared is sent to every peer that can be reached, and to each of them in the order in which
+all was said: what a peer has of a node is never later than what it lacks. What it missed it gets before the
+next fact, or when heartbeats show that the two ledgers differ. Nothing here raises for what a peer or a network
 does; what goes wrong with our own ledger is the host's, and is never taken for a peer's fault.
 """
 
@@ -19,7 +20,7 @@ from membership.edge.identity import Identity
 from membership.edge.peer_client import PeerClient
 from membership.edge.peer_server import Host
 from membership.edge.peer_wire import Known, Told, batches, decoded
-from membership.ledger import Fact
+from membership.ledger import Fact, as_said
 from membership.roster import Roster
 from membership.view import PeerState, View
 
@@ -52,6 +53,7 @@ class Exchange:
         self._client = PeerClient(identity)
         self._view: View | None = None
         self._turns: dict[str, asyncio.Lock] = {}
+        self._lines: dict[str, asyncio.Lock] = {}
         self._tried_s: dict[str, float] = {}
         self._running: set[asyncio.Task[Met]] = set()
         self._level: set[str] = set()  # Who has acknowledged everything since they were last equal.
@@ -103,14 +105,16 @@ class Exchange:
         return dict(zip(names, answers, strict=True))
 
     async def _told(self, name: str, bodies: Sequence[bytes]) -> bool:
-        """A peer that has missed anything, or may have, has to know all that we know. Another share may
-        find that out while this one is under way."""
+        """One share after the other: none overtakes an earlier one. A peer that has missed anything, or
+        may have, is given all that we know before it is told what is new."""
         try:
-            async with asyncio.timeout(SHARE_S):
+            async with asyncio.timeout(SHARE_S), self._lines.setdefault(name, asyncio.Lock()):
+                if name not in self._level:
+                    if await self._met(name) is Met.EQUAL:
+                        self._level.add(name)
+                    return name in self._level
                 for body in bodies:
                     await self._give(name, body, SHARE_S)
-                if name not in self._level and await self._met(name) is Met.EQUAL:
-                    self._level.add(name)
         except (OSError, msgspec.DecodeError) as error:
             _log.info("%s did not acknowledge: %s", name, error)
             self._level.discard(name)
@@ -171,7 +175,7 @@ class Exchange:
     async def _gave(self, name: str, told: Told) -> str:
         """The peer's digest after it was given what it lacks."""
         facts = self._host.ledger.facts
-        news = [facts[key] for key in told.lacking if key in facts]
+        news = as_said(facts[key] for key in told.lacking if key in facts)
         digest = told.digest
         try:
             for batch in batches(news):

@@ -65,7 +65,7 @@ class Converge:
         self._permitted = permitted
         self._switching = switching
         self._sharing: set[asyncio.Task[tuple[str, ...]]] = set()
-        self._told: frozenset[str] = frozenset()
+        self._last_shared: asyncio.Task[tuple[str, ...]] | None = None
         self._post = post
         self._spawn = spawn
 
@@ -110,12 +110,13 @@ class Converge:
             self._ledger.append(tuple(facts))
             sharing = asyncio.create_task(self._peers.share(tuple(facts)))
             self._sharing.add(sharing)
+            self._last_shared = sharing
             self._spawn(self._acknowledged(sharing))
             facts.clear()
 
     async def _acknowledged(self, sharing: asyncio.Task[tuple[str, ...]]) -> None:
         """One that breaks ends the daemon, and stays among those that no call goes ahead of."""
-        self._told = frozenset(await sharing)
+        await sharing
         self._sharing.discard(sharing)
 
     async def _begun(self, effect: Effect) -> None:
@@ -141,13 +142,16 @@ class Converge:
                     self._post(answer)
 
     async def _shared(self) -> frozenset[str]:
-        """Until the peers know all that was said before this effect; those of them that do."""
-        before = set(self._sharing)
-        if not before:
-            return self._told
-        await asyncio.wait(before)
-        # What could not be shared has not been told: nothing may rest on it.
-        return frozenset.intersection(*(frozenset(sharing.result()) for sharing in before))
+        """Until the peers know all that was said before this effect; those of them that do: whoever has
+        acknowledged the last of it knows what was said before, though it may have missed that at first."""
+        last, before = self._last_shared, tuple(self._sharing)
+        if last is None:
+            return frozenset()
+        if before:
+            await asyncio.wait(before)
+        for sharing in before:
+            sharing.result()  # What broke has told nobody, and nothing may rest on it.
+        return frozenset(last.result())
 
     async def _performed(self, effect: Perform) -> CallReturned:
         """The pool keeps the deadline itself; this one is for the day on which it does not."""

@@ -428,6 +428,32 @@ async def test_a_call_waits_for_what_an_earlier_step_shared_too() -> None:
     assert rig.done[1:] == ["acknowledged hold/1", "perform t"]
 
 
+async def test_who_knows_is_told_by_the_last_share_begun_and_not_by_the_last_to_end() -> None:
+    """Three are under way. Xen2 misses the second, and acknowledges the third: by then it has all. Xen3
+    has the first two, and not the third."""
+    rig = Rig()
+    gates = {key: asyncio.Event() for key in "abc"}
+    known = {"a": ("xen2", "xen3"), "b": ("xen3",), "c": ("xen2",)}
+
+    async def slow(facts: Sequence[Fact]) -> tuple[str, ...]:
+        await gates[facts[0].key].wait()
+        return known[facts[0].key]
+
+    rig.peers.share = slow  # type: ignore[method-assign]
+    async with asyncio.TaskGroup() as tasks:
+        hands = rig.hands(tasks.create_task)
+        for key in "abc":
+            hands.carry_out([share(key)])
+        hands.carry_out([Announce(term=4)])
+        for key in "bca":
+            assert rig.events == []
+            gates[key].set()
+            await asyncio.sleep(0.01)
+        assert rig.events == [Announced(term=4, names=("xen2",))]
+        hands.carry_out([Announce(term=5)])
+    assert rig.events[1:] == [Announced(term=5, names=("xen2",))]
+
+
 async def test_what_is_shared_later_holds_up_no_call_that_is_under_way() -> None:
     rig = Rig()
     async with asyncio.TaskGroup() as tasks:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from membership.edge import exchange, peer_client, peer_wire
-from membership.ledger import Fact, read, written
+from membership.ledger import Fact, Ledger, read, written
 from membership.view import PeerState
 from tests.membership.channel.channel_nodes import ChannelNode, fact, running
 
@@ -38,6 +38,7 @@ async def test_who_is_reached_has_it_durable_when_that_is_said(
         one.see({"xen2": ALIVE, "xen3": PeerState.SUSPECT, "xen4": PeerState.DEAD, "xen5": ALIVE})
         await five.server.close()
         silent = await asyncio.start_server(lambda *_: asyncio.sleep(60), *five.door)
+        one.take([fact(1)])
         async with silent:
             begun_s = time.monotonic()
             assert await one.exchange.share([fact(1)]) == {
@@ -62,6 +63,81 @@ async def test_who_missed_something_acknowledges_nothing_until_it_has_all() -> N
         one.take([fact(2)])
         assert await one.exchange.share([fact(2)]) == {"xen2": True}
         assert two.ledger == one.ledger
+
+
+async def test_no_fact_overtakes_one_that_was_said_before_it() -> None:
+    """A hold, then the term that it is about: who knows the term asks for no hold any more."""
+
+    class Slow(ChannelNode):
+        def take(self, facts: Sequence[Fact]) -> None:
+            super().take(facts)
+            came.append([fact.seq for fact in facts])
+
+    came: list[list[int]] = []
+    one, two = ChannelNode("xen1"), Slow("xen2")
+    async with running(one, two):
+        one.see({"xen2": ALIVE})
+        one.take([fact(1)])
+        assert await one.exchange.share([fact(1)]) == {"xen2": True}
+        hold, term = fact(2, reason="x" * 3_000_000), fact(3)
+        one.take([hold])
+        first = asyncio.create_task(one.exchange.share([hold]))
+        await asyncio.sleep(0)
+        one.take([term])
+        assert await one.exchange.share([term]) == {"xen2": True}
+        assert await first == {"xen2": True}
+    assert came == [[1], [2], [3]]
+
+
+async def test_who_missed_a_fact_is_not_told_a_later_one_first() -> None:
+    """And if the sharing node dies between the two, its peer has the earlier one or none."""
+
+    class Choosy(ChannelNode):
+        def take(self, facts: Sequence[Fact]) -> None:
+            if two.refuses and any(fact.seq == 2 for fact in facts):
+                raise OSError("disk full")
+            super().take(facts)
+
+        refuses = True
+
+    one, two = ChannelNode("xen1"), Choosy("xen2")
+    async with running(one, two):
+        one.see({"xen2": ALIVE})
+        one.take([fact(1)])
+        assert await one.exchange.share([fact(1)]) == {"xen2": True}
+        one.take([fact(2)])
+        assert await one.exchange.share([fact(2)]) == {"xen2": False}
+        one.take([fact(3)])
+        assert await one.exchange.share([fact(3)]) == {"xen2": False}
+        assert list(two.ledger.facts.values()) == [fact(1)]
+        two.refuses = False
+        one.take([fact(4)])
+        assert await one.exchange.share([fact(4)]) == {"xen2": True}
+        assert two.ledger == one.ledger
+
+
+async def test_what_a_peer_lacks_comes_in_the_order_in_which_it_was_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An exchange that is broken off in the middle has brought the ground of whatever it brought."""
+    monkeypatch.setattr(peer_wire, "LARGEST_BATCH", 1)
+
+    class Noting(ChannelNode):
+        def take(self, facts: Sequence[Fact]) -> None:
+            super().take(facts)
+            came.extend(fact.seq for fact in facts)
+
+    came: list[int] = []
+    one, two = Noting("xen1"), Noting("xen2")
+    one.take([fact(n, key=key) for n, key in ((3, "a"), (1, "z"), (2, "m"))])
+    del came[:]
+    async with running(one, two):
+        assert await one.exchange.equal("xen2")
+        assert came == [1, 2, 3]
+        del came[:]
+        one.ledger = Ledger()
+        assert await one.exchange.equal("xen2")
+        assert came == [1, 2, 3]
 
 
 async def test_ledgers_that_differ_become_the_same_in_both_directions() -> None:
