@@ -48,10 +48,24 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What would not fit elsewhere (an index, a file of another tool) is no term and no number of a fact."""
 
 
+Reign = tuple[int, int]
+"""A term, and how often its leader has led alone in it: what is said in one of them is known, or is not
+known, to who was away."""
+
+NO_REIGN: Reign = (0, 0)
+
+
 class TermClaim(Value, tag="term", frozen=True, kw_only=True):
-    """`node` may act for the term that this fact carries."""
+    """`node` may act for the term that this fact carries.
+
+    `alone` is how often it has led alone in it by now: whoever knows this fact knows what was said until
+    then. `unheard` is the last reign of which no ledger knew that it had read, as far as no person has
+    said since that it does not matter; NO_REIGN where there is none.
+    """
 
     node: str
+    alone: int = 0
+    unheard: Reign = NO_REIGN
 
 
 class Target(Value, tag="target", frozen=True, kw_only=True):

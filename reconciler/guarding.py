@@ -26,7 +26,6 @@ from reconciler.leading import Moves
 from reconciler.observed import ObservedNode
 from reconciler.power import LookAtPower, PowerLooked, PowerOff, PowerSwitched
 from reconciler.records import Fenced, Recovered
-from reconciler.sharing import least, others
 from schema.model import Node
 
 DRILL, ASKED = -1, -2
@@ -186,15 +185,7 @@ class Guarding:
         )
         wants.entries.append(Fenced(node=name, stage="begun", message=why))
         wants.facts.append((f"fence/{name}", attempt, at.view.term))
-        wants.effects.append(
-            PowerOff(
-                node=name,
-                round=number,
-                devices=uses,
-                among=others(at.view),
-                least=least(at.view),
-            )
-        )
+        wants.effects.append(PowerOff(node=name, round=number, devices=uses))
         self._shots[name] = Shot(at.now.mono_s, quiet(at))
 
     def _prove(
@@ -241,7 +232,8 @@ class Guarding:
         name = certificate.node
         wants.facts.append((f"{CERTIFICATE}{name}", replace(certificate, void=why), at.view.term))
         wants.entries.append(Fenced(node=name, stage="void", message=f"{certificate.id}: {why}"))
-        wants.hold = f"certificate {certificate.id} of {name} is void: {why}"
+        why = f"certificate {certificate.id} of {name} is void: {why}"
+        wants.holds[f"H-{certificate.id}"] = why
         self._shots.pop(name, None)
 
 

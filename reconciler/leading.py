@@ -5,12 +5,13 @@ With engine `single` there is nobody else, and nothing here has anything to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import FactValue, FoundedVoters, Ledger, SealedSession, TermClaim
+from membership.ledger import FactValue, FoundedVoters, Ledger, SealedSession
 from membership.proofs import UNREAD, Unread
 from membership.roster import Roster
 from membership.view import PeerState, View
@@ -33,7 +34,8 @@ from reconciler.observed import Observed
 from reconciler.patience import Patience
 from reconciler.probing import Probing, asked
 from reconciler.records import AnyEntry, LeaderChanged, TookOver
-from reconciler.sharing import LEDGER, lacking, level, silent
+from reconciler.reigns import Reigns, led_alone
+from reconciler.sharing import LEDGER, by_itself, lacking, level, silent
 from reconciler.sharing import unread as unread_of
 from reconciler.takeover import READ, Stage, Takeover, TakeoverEvent
 from schema.model import Desired, Mode
@@ -51,8 +53,8 @@ class Moves:
     entries: list[AnyEntry] = field(default_factory=list)
     facts: list[tuple[str, FactValue, int]] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
-    hold: str = ""
-    """Why everything is to be held; "" where nothing asks for that."""
+    holds: dict[str, str] = field(default_factory=dict)
+    """The ids of holds that are to be raised, each with why everything is to be held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,9 @@ class Leading:
         self._hands_off = False
         self._elected = 0
         self._elected_s = 0.0
-        self._known = 0
+        self._outranked = False
+        self._reigns = Reigns()
+        self._by_itself = False
 
     # --- what others ask ------------------------------------------------------------------------
 
@@ -119,7 +123,7 @@ class Leading:
         may have lost its ledger: it takes over first."""
         if self._peering.alone or self.may_act(now):
             return True
-        return self._pushed.may_act(now.mono_s) and self._hands_off
+        return self._pushed.may_act(now.mono_s) and self._hands_off and not self._outranked
 
     def fences(self, now: Now) -> bool:
         """Whether this node may have others powered off: with the ledgers read, whether or not the pool
@@ -153,7 +157,12 @@ class Leading:
         """Whether this node may be chosen: not while the term it leads in is another's, nor just after it
         led in vain."""
         lost = self.takeover.stage is Stage.LOST and self.takeover.term == self._pushed.term
-        return not (lost or self.patience.aside)
+        outranked = self._outranked and self._pushed.leader == self._me
+        return not (lost or outranked or self.patience.aside)
+
+    def lacking(self, names: Iterable[str]) -> str:
+        """As `sharing.lacking`, by what the engine said last."""
+        return lacking(self._pushed, names)
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -193,13 +202,17 @@ class Leading:
                 if unread := unread_of(self._pushed, names):
                     why = f"the ledger of {', '.join(unread)} was not read"
                     moves.facts.append((UNREAD, Unread(why=why), event.term))
-                self._known = _term_of(ground.ledger)
-                moves.hold = self._gap(ground.observed.pool.term if ground.observed else 0)
+                pool = ground.observed.pool if ground.observed is not None else None
+                self._reigns.read(ground.ledger, pool, self.takeover.mark)
+                self.takeover.alone = led_alone(ground.ledger, pool, event.term)
+                self._by_itself = False
+                moves.holds = self._reigns.holds(ground.ledger)
             case TermClaimed(before=before):
                 if _rolled_back(ground.ledger, before, event.term):
                     why = f"the pool's database is an older one: it knows no term above {before}"
                     moves.facts.append((UNREAD, Unread(why=why), event.term))
-                moves.hold = self._gap(before)
+                self._reigns.judge((before, 0))
+                moves.holds = self._reigns.holds(ground.ledger)
             case SessionOpened(sealed=sealed):
                 self._session = True
                 session = SealedSession(node=self._me, sealed=sealed)
@@ -221,21 +234,6 @@ class Leading:
         if not _seen_since(self._elected_s, ground.observed):
             return "the pool was not observed since this node was elected"
         return ""
-
-    def _gap(self, pool: int) -> str:
-        """Why everything is to be held where the pool knows this term: "" if our ledger does too.
-
-        Seen in the pool before our own term is announced: once announced, a ledger would seem to know
-        all that went before. Whatever is claimed after our election by a leader of an earlier term
-        never leads to an act: its lease is over. The claim looks once more all the same.
-        """
-        if pool <= self._known:
-            return ""
-        known = f"of none above {self._known}" if self._known else "of any"
-        return (
-            f"the pool knows term {pool}, but no ledger here knows {known}: what was decided in it"
-            " is lost or cannot be read, or another installation manages this pool"
-        )
 
     def step(self, ground: Ground, now: Now) -> Moves:
         """Bring everything forward that can be by now."""
@@ -268,9 +266,14 @@ class Leading:
         wanted = desired is not None and not self._hands_off
         if self._pushed.leads(now.mono_s) and self._pushed.term != self._elected:
             self._elected, self._elected_s = self._pushed.term, now.mono_s
+            self.untold = ""
         takeover.follow(self._pushed, now, wanted=wanted)
         if ground.observed is not None and ground.observed.pool.term > takeover.term:
             takeover.superseded(ground.observed.pool.term)
+        self._outranked = ground.ledger.term > self._pushed.term
+        if self._outranked:
+            takeover.superseded(ground.ledger.term)
+        self._count_alone(ground, moves)
         if takeover.stage in (Stage.IDLE, Stage.LOST) and self._session:
             self._session = False
             moves.effects.append(CloseSession())
@@ -283,9 +286,25 @@ class Leading:
             moves.effects += self._look_again(now)
         due = takeover.due(ground.ledger, now)
         if any(isinstance(effect, Announce) for effect in due):
-            moves.facts.append(("term", TermClaim(node=self._me), takeover.term))
+            self._say_term(ground, moves)
         moves.effects += due
         self.patience.follow(takeover, self.untold, self._pushed, now)
+
+    def _say_term(self, ground: Ground, moves: Moves) -> None:
+        claim = self._reigns.claim(self._me, self.takeover.alone, ground.ledger)
+        moves.facts.append(("term", claim, self.takeover.term))
+
+    def _count_alone(self, ground: Ground, moves: Moves) -> None:
+        """Whoever is away while we lead alone must find that in the pool. Once it is back it is told so in
+        its turn, after all that it missed: then it knows of this reign."""
+        takeover, itself = self.takeover, by_itself(self._pushed)
+        if takeover.stage not in READ or itself == self._by_itself:
+            return
+        self._by_itself = itself
+        if itself:
+            takeover.went_alone()
+        else:
+            self._say_term(ground, moves)
 
     def _look_again(self, now: Now) -> list[Effect]:
         """Nothing but a newer observation is waited for: ask for one."""
@@ -334,12 +353,6 @@ class Leading:
         if ground.tree is not None:
             notes["staged"] = staged(ground.tree.head.revision, ground.tree.digest)
         return notes
-
-
-def _term_of(ledger: Ledger) -> int:
-    """The last term whose leader this ledger has heard; 0 for none."""
-    fact = ledger.facts.get("term")
-    return fact.term if fact is not None and isinstance(fact.value, TermClaim) else 0
 
 
 def _rolled_back(ledger: Ledger, before: int, term: int) -> bool:

@@ -126,7 +126,8 @@ class Announced(Frozen, frozen=True, kw_only=True):
 class TermClaimed(Frozen, frozen=True, kw_only=True):
     """What the pool says of our claim: `won`, `lost` (to `holder`, or to the term `highest`), `unsure`.
 
-    `before` is the highest term that the pool knew apart from this one, 0 for none.
+    `before` is the highest term that the pool knew apart from this one, 0 for none; `alone` as in
+    `ClaimTerm`.
     """
 
     term: int
@@ -134,6 +135,7 @@ class TermClaimed(Frozen, frozen=True, kw_only=True):
     holder: str = ""
     highest: int = 0
     before: int = 0
+    alone: int = 0
     message: str = ""
 
 
@@ -379,15 +381,13 @@ class Share(Frozen, frozen=True, kw_only=True):
 class Perform(Frozen, frozen=True, kw_only=True):
     """Make this call, tag its task with `txn`, give up after `timeout_s`, come back with the answer.
 
-    It is not made, and answered by `NotShared`, where fewer than `least` of the peers `among` have made
-    durable whatever was shared before.
+    It is not made, and answered by `NotShared`, where too few voters have made durable whatever was shared
+    before.
     """
 
     txn: str
     call: Call
     timeout_s: float
-    among: tuple[str, ...] = ()
-    least: int = 0
 
 
 class Look(Frozen, frozen=True, kw_only=True):
@@ -431,9 +431,11 @@ class Announce(Frozen, frozen=True, kw_only=True):
 
 
 class ClaimTerm(Frozen, frozen=True, kw_only=True):
-    """Claim the term in the pool and come back with `TermClaimed`. `mark` tells our claim from others."""
+    """Claim the term in the pool and come back with `TermClaimed`. `mark` tells our claim from others;
+    `alone` says how often this node has led alone in it, 0 for never."""
 
     term: int
+    alone: int = 0
     mark: str
     within_s: float
 

@@ -159,8 +159,10 @@ class Network(Frozen, frozen=True, kw_only=True):
 class Pool(Frozen, frozen=True, kw_only=True):
     """`term` is the highest that was claimed in the pool (0: none) and `term_holder` the node that did.
 
-    `toolstack_started_epoch_s` is by the master's own clock; 0.0 where it is not known. `fences_itself`:
-    the servers form a cluster for their storage, and switch themselves off where they lose it.
+    `alone` is how often its leader says there that it led alone in it, and `alone_by` the whole mark
+    of who said so last. `toolstack_started_epoch_s` is by the master's own clock; 0.0 where it is not
+    known. `fences_itself`: the servers form a cluster for their storage, and switch themselves off
+    where they lose it.
     """
 
     uuid: str
@@ -172,6 +174,8 @@ class Pool(Frozen, frozen=True, kw_only=True):
     fences_itself: bool = False
     term: int = 0
     term_holder: str = ""
+    alone: int = 0
+    alone_by: str = ""
     toolstack_started_epoch_s: float = 0.0
 
 

@@ -41,8 +41,9 @@ class Pool(Protocol):
         """
         ...
 
-    async def claim(self, term: int, mark: str, within_s: float) -> TermClaimed:
-        """Claim this term for whoever `mark` names; `unsure` where the pool does not tell."""
+    async def claim(self, term: int, alone: int, mark: str, within_s: float) -> TermClaimed:
+        """Claim this term for whoever `mark` names, and say how often it has led alone in it; `unsure`
+        where the pool does not tell."""
         ...
 
     async def revoke(self, ref: str, within_s: float) -> bool:
@@ -102,7 +103,7 @@ class Peers(Protocol):
 
     async def share(self, facts: Sequence[Fact]) -> tuple[str, ...]:
         """Returns when every peer that can be reached has made these facts durable: those that have, and
-        with them whatever was shared before."""
+        with them whatever was shared before. None of them has a fact without those that went before it."""
         ...
 
     async def gather(self, within_s: float) -> tuple[str, ...]:

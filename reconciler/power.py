@@ -50,12 +50,10 @@ class LookAtPower(Frozen, frozen=True, kw_only=True):
 class PowerOff(Frozen, frozen=True, kw_only=True):
     """Power `node` off by all of these devices at the same time, and come back with `PowerSwitched`.
 
-    Not begun where fewer than `least` of the peers `among` know what was shared before, nor outside
-    of the lease; and whatever was begun is ended where the lease ends first.
+    Not begun where too few voters know what was shared before, nor outside of the lease; and whatever was
+    begun is ended where the lease ends first.
     """
 
     node: str
     round: int
     devices: tuple[DeviceUse, ...]
-    among: tuple[str, ...] = ()
-    least: int = 0

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from fencing import may_run
 from membership.clock import Now
-from membership.ledger import Approval, Fact, FactValue, Hold, Ledger
+from membership.ledger import HOLD, Approval, Fact, FactValue, Hold, Ledger
 from membership.roster import Candidacy
 from membership.view import View
 from reconciler.accusing import Hearing, accused
@@ -96,7 +96,6 @@ from reconciler.records import (
 )
 from reconciler.report import report
 from reconciler.revisions import NOTHING, HeadState, Revisions, Verdict, trusted
-from reconciler.sharing import least, others
 from reconciler.sightings import excuses, sight
 from reconciler.status import Status
 from reconciler.verdicts import lost_source, stalled
@@ -279,6 +278,11 @@ class Reconciler:
         """Whether this node may, as far as its leadership goes, have another one powered off now."""
         return self._leading.fences(now)
 
+    def lacking(self, names: Iterable[str]) -> str:
+        """What is missing for an effect where of the peers only these know what it rests on; "" where
+        nothing is. As of this very moment: who was well when it was planned may be dead by now."""
+        return self._leading.lacking(names)
+
     # --- fencing --------------------------------------------------------------------------------
 
     def _hearing(self, desired: Desired, observed: Observed, now: Now) -> Hearing:
@@ -335,17 +339,20 @@ class Reconciler:
     def _carry(self, moves: Moves, now: Now) -> None:
         for entry in moves.entries:
             self._write(now, entry)
-        if moves.hold:
+        for id_, reason in moves.holds.items():
             # Before the term that it is about: whoever knows that one asks for no hold any more.
-            self._hold(moves.hold, now)
+            self._hold(id_, reason, now)
         self._share_all(now, moves.facts)
         self._effects += moves.effects
         if moves.entries or moves.facts:
             self._wake(now)
 
-    def _hold(self, reason: str, now: Now) -> None:
-        hold = Hold(id=f"H-{self._me}-{self._view.term}", reason=reason, by="cxm")
-        self._share(now, f"hold/{hold.id}", hold)
+    def _hold(self, id_: str, reason: str, now: Now) -> None:
+        """One that stands is not raised twice, nor one that was released once more."""
+        hold, key = Hold(id=id_, reason=reason, by="cxm"), f"{HOLD}{id_}"
+        if key in self._ledger.facts:
+            return
+        self._share(now, key, hold)
         self._write(now, Excepted(object="cluster", message=f"held: {reason}", fact=hold))
 
     def _agree(self, now: Now) -> None:
@@ -590,15 +597,7 @@ class Reconciler:
                 begun = told(self._me, self._journal.in_flight[txn])
                 self._share(now, *begun, term=self._view.term)
             limit_s = timeout_s(call, self._migration_s(desired, action))
-            self._effects.append(
-                Perform(
-                    txn=txn,
-                    call=call,
-                    timeout_s=limit_s,
-                    among=others(self._view),
-                    least=least(self._view),
-                )
-            )
+            self._effects.append(Perform(txn=txn, call=call, timeout_s=limit_s))
 
     def _may_run(self, call: StartOn | ResumeOn | PoolMigrate, now: Now) -> None:
         """Before a call that can make a domain, the ledger says where."""

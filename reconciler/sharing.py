@@ -1,8 +1,9 @@
 """Sharing: how many voters must know what an effect rests on, and whose ledgers a successor must read.
 
-What a quorum of three or more voters has made durable is known to every successor that has read the
-ledgers of a quorum: any two quorums share a voter. Of two voters one may be dead and the other goes
-on, so nothing is asked of them here: what a successor could not read shows in the pool's terms alone.
+What a quorum of voters has made durable is known to every successor that has read the ledgers of a
+quorum: any two quorums share a voter. Where a shared disk is the third beside two voters, or an engine
+of its own decides, one of the two leads though the other is dead. It is alone then, which the pool is
+told before anything rests on it: so the other one, when it leads next, knows that it has missed something.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from collections.abc import Iterable
 from membership.ledger import Ledger
 from membership.view import PeerState, View
 
-FEWEST = 3
-"""With fewer voters a quorum would be all of them."""
+_HERE = (PeerState.ALIVE, PeerState.SUSPECT)
 
 LEDGER = "ledger"
 """Note of a peer: the digest of its ledger."""
@@ -24,27 +24,42 @@ def others(view: View) -> tuple[str, ...]:
     return tuple(name for name in view.voters.names if name != view.me)
 
 
+def by_itself(view: View) -> bool:
+    """Whether this node leads without the one that could lead in its place: there is nobody to be told."""
+    voters = view.voters
+    others_decide = voters.disk or view.engine != "builtin"
+    two = len(voters.names) == 2 and others_decide
+    return two and not any(_state(name, view) in _HERE for name in others(view))
+
+
 def least(view: View) -> int:
     """How many of `others` must know a fact before an effect may rest on it."""
     names = view.voters.names
-    if len(names) < FEWEST:
+    if len(names) < 2 or by_itself(view):
         return 0
-    return view.voters.quorum - (view.me in names)
+    return len(names) // 2 + 1 - (view.me in names)
 
 
 def lacking(view: View, names: Iterable[str]) -> str:
     """How much is missing where of the peers only `names` count; "" where nothing is."""
-    count = len({*names} & {*others(view)})
-    if count >= least(view):
+    heard = {*names} & {*others(view)}
+    wanted = least(view)
+    if len(heard) >= wanted:
         return ""
-    voters, own = view.voters, int(view.me in view.voters.names)
-    return f"{count + own} of {len(voters.names)} voters, a quorum of {voters.quorum} is needed"
+    own = int(view.me in view.voters.names)
+    missing = ", ".join(name for name in others(view) if name not in heard)
+    return (
+        f"{len(heard) + own} of {len(view.voters.names)} voters, a quorum of {wanted + own} is needed;"
+        f" not yet of {missing}"
+    )
 
 
 def silent(view: View, names: Iterable[str]) -> tuple[str, ...]:
     """The other voters that are alive and not among `names`."""
     heard = {*names}
-    return tuple(name for name in others(view) if name not in heard and _alive(name, view))
+    return tuple(
+        name for name in others(view) if name not in heard and _state(name, view) is PeerState.ALIVE
+    )
 
 
 def level(view: View, ledger: Ledger) -> tuple[str, ...]:
@@ -57,12 +72,12 @@ def level(view: View, ledger: Ledger) -> tuple[str, ...]:
 def unread(view: View, names: Iterable[str]) -> tuple[str, ...]:
     """The other voters that may know of what no ledger among `names` and ours does. What a quorum of
     three or more knew, a quorum has told."""
-    return () if len(view.voters.names) >= FEWEST else tuple({*others(view)} - {*names})
+    return () if len(view.voters.names) > 2 else tuple({*others(view)} - {*names})
 
 
-def _alive(name: str, view: View) -> bool:
+def _state(name: str, view: View) -> PeerState:
     peer = view.peers.get(name)
-    return peer is not None and peer.state is PeerState.ALIVE
+    return peer.state if peer is not None else PeerState.UNKNOWN
 
 
 def accompanied(view: View) -> bool:

@@ -8,6 +8,8 @@ be ended by another.
 
 Announced before it is claimed: so a term that the pool knows and a ledger does not is one whose leader
 this ledger never heard, and not one whose leader died before it could tell.
+
+Who leads alone, the only other voter being dead, says so in the pool before it acts, each time anew.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ CLAIM_S = 10.0
 
 
 class Stage(StrEnum):
-    """`LOST`: this term is another's in the pool. Nothing helps but a new, higher one."""
+    """`LOST`: this term is another's in the pool, or a higher one is known. Nothing helps but a new,
+    higher one. `MARK`: it is being said in the pool that this node leads alone."""
 
     IDLE = "idle"
     GATHER = "gather"
@@ -46,12 +49,13 @@ class Stage(StrEnum):
     CLAIM = "claim"
     REVOKE = "revoke"
     OPEN = "open"
+    MARK = "mark"
     WAIT = "wait"
     ACTING = "acting"
     LOST = "lost"
 
 
-READ = frozenset({Stage.CLAIM, Stage.REVOKE, Stage.OPEN, Stage.WAIT, Stage.ACTING})
+READ = frozenset({Stage.CLAIM, Stage.REVOKE, Stage.OPEN, Stage.MARK, Stage.WAIT, Stage.ACTING})
 """Stages at which the ledgers of a predecessor have been read."""
 
 
@@ -64,6 +68,7 @@ class Step(StrEnum):
     REVOKED = "revoked"
     OPENED = "opened"
     READY = "ready"
+    ALONE = "alone"
     SESSION_ENDED = "session-ended"
     LEADS_NO_MORE = "leads-no-more"
 
@@ -76,6 +81,12 @@ TABLE: Mapping[tuple[Stage, Step], Stage] = {
     (Stage.REVOKE, Step.REVOKED): Stage.OPEN,
     (Stage.OPEN, Step.OPENED): Stage.WAIT,
     (Stage.WAIT, Step.READY): Stage.ACTING,
+    (Stage.REVOKE, Step.ALONE): Stage.CLAIM,
+    (Stage.OPEN, Step.ALONE): Stage.CLAIM,
+    (Stage.WAIT, Step.ALONE): Stage.MARK,
+    (Stage.ACTING, Step.ALONE): Stage.MARK,
+    (Stage.MARK, Step.WON): Stage.WAIT,
+    (Stage.MARK, Step.SESSION_ENDED): Stage.CLAIM,
     (Stage.WAIT, Step.SESSION_ENDED): Stage.CLAIM,
     (Stage.ACTING, Step.SESSION_ENDED): Stage.CLAIM,
     **{
@@ -89,7 +100,8 @@ TakeoverEvent = Gathered | Announced | TermClaimed | SessionRevoked | SessionOpe
 
 
 class Takeover:
-    """One node's way from being named to acting. `mark` tells this node from all others in the pool."""
+    """One node's way from being named to acting. `mark` tells this node from all others in the pool, and
+    `alone` counts how often it came to lead alone in its term."""
 
     def __init__(self, me: str, mark: str) -> None:
         self.stage = Stage.IDLE
@@ -97,8 +109,8 @@ class Takeover:
         self.message = ""
         self.beaten_by = 0
         self.since_s = 0.0
-        self._me = me
-        self._mark = mark
+        self.alone = 0
+        self.mark = f"{me} {mark}"
         self._asked = False
         self._retry_s: float | None = None
 
@@ -116,6 +128,7 @@ class Takeover:
         if not leads or view.term != self.term:
             self._go(Step.LEADS_NO_MORE)
         if leads:
+            self.alone = self.alone if view.term == self.term else 0
             self.term = view.term
             self._go(Step.LEADS)
 
@@ -138,7 +151,7 @@ class Takeover:
                 return Step.GATHERED
             case Announced(message=""):
                 return Step.ANNOUNCED
-            case TermClaimed(result="won"):
+            case TermClaimed(result="won", alone=alone) if alone == self.alone:
                 return Step.WON
             case TermClaimed(result="lost", highest=highest):
                 self.beaten_by = max(self.beaten_by, highest, self.term)
@@ -149,8 +162,14 @@ class Takeover:
                 return Step.OPENED
         return None
 
+    def went_alone(self) -> None:
+        """From now on there is nobody to be told: the pool is, before anything else is begun."""
+        self.alone += 1
+        if not self._go(Step.ALONE):
+            self._asked = False
+
     def superseded(self, term: int) -> None:
-        """The pool knows a higher term than ours: another has claimed it, rightly or not."""
+        """The pool or our ledger knows a higher term than ours: another has led since, rightly or not."""
         self.beaten_by = max(self.beaten_by, term)
         self._go(Step.BEATEN)
 
@@ -178,9 +197,8 @@ class Takeover:
                 return [Gather(term=self.term, within_s=GATHER_S)]
             case Stage.ANNOUNCE:
                 return [Announce(term=self.term)]
-            case Stage.CLAIM:
-                mark = f"{self._me} {self._mark}"
-                return [ClaimTerm(term=self.term, mark=mark, within_s=CLAIM_S)]
+            case Stage.CLAIM | Stage.MARK:
+                return [self._claim()]
             case Stage.REVOKE:
                 last = ledger.get("session", SealedSession)
                 sealed = last.sealed if last is not None else ""
@@ -188,6 +206,9 @@ class Takeover:
             case Stage.OPEN:
                 return [OpenSession(term=self.term, within_s=CLAIM_S)]
         return []
+
+    def _claim(self) -> ClaimTerm:
+        return ClaimTerm(term=self.term, alone=self.alone, mark=self.mark, within_s=CLAIM_S)
 
     def _go(self, step: Step) -> bool:
         after = TABLE.get((self.stage, step))

@@ -36,8 +36,12 @@ moment anew from clock and uptime at each start, and the clock may have been set
 TERM_KEY = "cxm-term-"
 """With a term behind it: a key in the pool's other_config, whose value begins with the node's name."""
 
+ALONE_KEY = "cxm-alone-"
+"""With a term, a point and a count behind it: its leader has led alone so often."""
+
 # Written as we write it, and no longer than a 64-bit number: anything else is not ours.
 _TERM = re.compile(re.escape(TERM_KEY) + r"([1-9][0-9]{0,17})")
+_ALONE = re.compile(re.escape(ALONE_KEY) + r"([1-9][0-9]{0,17})\.([1-9][0-9]{0,17})")
 
 
 def copy_kind(vm: VmRecord) -> str:
@@ -51,6 +55,7 @@ def build_pool(pool: PoolRecord, tables: Tables, started_s: float) -> Pool:
     """The pool; `started_s` as `toolstack_start` says of its master."""
     terms = terms_of(pool.other_config)
     term = max(terms, default=0)
+    alone = {count: mark for (at, count), mark in alone_of(pool.other_config).items() if at == term}
     return Pool(
         uuid=pool.uuid,
         name=pool.name_label,
@@ -61,6 +66,8 @@ def build_pool(pool: PoolRecord, tables: Tables, started_s: float) -> Pool:
         fences_itself=tables.count("cluster_host") > 0,
         term=term,
         term_holder=terms.get(term, "").partition(" ")[0],
+        alone=max(alone, default=0),
+        alone_by=alone.get(max(alone, default=0), ""),
         toolstack_started_epoch_s=started_s,
     )
 
@@ -69,6 +76,12 @@ def terms_of(other_config: Mapping[str, str]) -> dict[int, str]:
     """The terms that were claimed in the pool, each with the mark of who claimed it."""
     found = ((_TERM.fullmatch(key), mark) for key, mark in other_config.items())
     return {int(match[1]): mark for match, mark in found if match is not None}
+
+
+def alone_of(other_config: Mapping[str, str]) -> dict[tuple[int, int], str]:
+    """The terms, each with how often its leader says that it led alone, and the mark of who said so."""
+    found = ((_ALONE.fullmatch(key), mark) for key, mark in other_config.items())
+    return {(int(match[1]), int(match[2])): mark for match, mark in found if match is not None}
 
 
 def toolstack_start(host: HostRecord | None, before: float) -> float:

@@ -1,7 +1,8 @@
 """Claims of terms, as the pool keeps them: `cxm-term-N` in its other_config, a key for each term.
 
 Adding a key that exists fails, and nothing else in XenAPI is a test-and-set for all nodes at once. A
-claim whose answer was lost is read back: the mark says whose it is.
+claim whose answer was lost is read back: the mark says whose it is. Who leads alone in its term says so
+by `cxm-alone-N.COUNT`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from msgspec.structs import replace
+
 from reconciler.messages import TermClaimed
-from xapi.building import TERM_KEY, terms_of
+from xapi.building import ALONE_KEY, TERM_KEY, alone_of, terms_of
 from xapi.session import PoolSession
 from xapi.transport import FailureKind, TransportFailure, Unavailable, XapiFailure
 
@@ -22,34 +25,44 @@ TIDY_S = 3.0
 _log = logging.getLogger("cxm.xapi")
 
 
-async def claim(session: PoolSession, term: int, mark: str, within_s: float) -> TermClaimed:
-    """Claim `term` for whoever `mark` names, its first word being the node. `won` means that the pool
-    showed it afterwards, with no higher term beside it; `unsure` that it may have been claimed."""
+async def claim(
+    session: PoolSession, term: int, alone: int, mark: str, within_s: float
+) -> TermClaimed:
+    """Claim `term` for whoever `mark` names, its first word being the node, and say that it has led alone
+    in it `alone` times. `won` means that the pool showed it afterwards, with no higher term beside it;
+    `unsure` that it may have been claimed."""
     try:
         async with asyncio.timeout(within_s):
-            answer = await _claimed(session, term, mark)
+            answer = replace(await _claimed(session, term, alone, mark), alone=alone)
     except TimeoutError:
         text = f"the pool did not answer within {within_s:g} s"
-        return TermClaimed(term=term, result="unsure", message=text)
+        return TermClaimed(term=term, result="unsure", alone=alone, message=text)
     except Unavailable as failure:
-        return TermClaimed(term=term, result="unsure", message=failure.message)
+        return TermClaimed(term=term, result="unsure", alone=alone, message=failure.message)
     if answer.result == "won":
         await _tidy(session)
     return answer
 
 
-async def _claimed(session: PoolSession, term: int, mark: str) -> TermClaimed:
-    terms = await _terms(session)
-    if max(terms, default=0) < term:
-        await _add(session, term, mark)
-        terms = await _terms(session)
-    return _judged(terms, term, mark)
+async def _claimed(session: PoolSession, term: int, alone: int, mark: str) -> TermClaimed:
+    config = await _config(session)
+    if max(terms_of(config), default=0) < term:
+        config = await _added(session, f"{TERM_KEY}{term}", mark)
+    said = f"{ALONE_KEY}{term}.{alone}"
+    if alone and terms_of(config).get(term) == mark and said not in config:
+        config = await _added(session, said, mark)
+    answer = _judged(terms_of(config), term, mark)
+    if answer.result == "won" and alone and said not in config:
+        text = "the pool took it that this node leads alone, and does not show it"
+        return replace(answer, result="unsure", message=text)
+    return answer
 
 
-async def _add(session: PoolSession, term: int, mark: str) -> None:
+async def _added(session: PoolSession, key: str, mark: str) -> dict[str, str]:
+    """What the pool shows once it was asked to take this key."""
     pool = (await session.login()).pool_ref
     try:
-        await session.call("pool.add_to_other_config", pool, f"{TERM_KEY}{term}", mark)
+        await session.call("pool.add_to_other_config", pool, key, mark)
     except XapiFailure as failure:
         if failure.code != "MAP_DUPLICATE_KEY":
             raise
@@ -57,6 +70,7 @@ async def _add(session: PoolSession, term: int, mark: str) -> None:
         if not failure.sent:
             raise
         _log.info("the answer to a claim was lost: %s", failure.message)
+    return await _config(session)
 
 
 def _judged(terms: dict[int, str], term: int, mark: str) -> TermClaimed:
@@ -80,13 +94,13 @@ def _judged(terms: dict[int, str], term: int, mark: str) -> TermClaimed:
     )
 
 
-async def _terms(session: PoolSession) -> dict[int, str]:
+async def _config(session: PoolSession) -> dict[str, str]:
     login = await session.login()
     config = await session.call("pool.get_other_config", login.pool_ref)
     if not isinstance(config, dict):
         text = f"{login.address}: pool.get_other_config: no map"
         raise TransportFailure(FailureKind.HTTP, text, sent=True)
-    return terms_of({key: str(value) for key, value in config.items()})
+    return {key: str(value) for key, value in config.items()}
 
 
 async def _tidy(session: PoolSession) -> None:
@@ -94,7 +108,10 @@ async def _tidy(session: PoolSession) -> None:
     try:
         async with asyncio.timeout(TIDY_S):
             pool = (await session.login()).pool_ref
-            for old in sorted(await _terms(session), reverse=True)[KEPT:]:
-                await session.call("pool.remove_from_other_config", pool, f"{TERM_KEY}{old}")
+            config = await _config(session)
+            old = [f"{TERM_KEY}{term}" for term in sorted(terms_of(config), reverse=True)[KEPT:]]
+            past = sorted(alone_of(config), reverse=True)[1:]
+            for key in (*old, *(f"{ALONE_KEY}{term}.{count}" for term, count in past)):
+                await session.call("pool.remove_from_other_config", pool, key)
     except (TimeoutError, Unavailable) as failure:
         _log.info("old claims of terms are left: %s", failure)

@@ -121,9 +121,9 @@ class PoolClient:
 
     # --- leading ----------------------------------------------------------------------------------
 
-    async def claim(self, term: int, mark: str, within_s: float) -> TermClaimed:
-        """Claim `term` in the pool for whoever `mark` names; see `xapi.claims`."""
-        return await claim(self._session, term, mark, within_s)
+    async def claim(self, term: int, alone: int, mark: str, within_s: float) -> TermClaimed:
+        """Claim `term`, led alone in so often, for whoever `mark` names; see `xapi.claims`."""
+        return await claim(self._session, term, alone, mark, within_s)
 
     async def revoke(self, ref: str, within_s: float) -> bool:
         """End another's session; False where it may still be good."""

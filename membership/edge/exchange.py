@@ -1,9 +1,9 @@
 """Exchange: what this node knows reaches the others, and theirs comes here.
 
 A fact that is shared is sent to every peer that can be reached, and to each of them in the order in which
-all was said: what a peer has of a node is never later than what it lacks. What it missed it gets before the
-next fact, or when heartbeats show that the two ledgers differ. Nothing here raises for what a peer or a network
-does; what goes wrong with our own ledger is the host's, and is never taken for a peer's fault.
+all was said: what a peer has of a node is never later than what it lacks. What it missed it gets before
+the next fact, or when heartbeats show that the two ledgers differ. Nothing here raises for what a peer or
+a network does; what goes wrong with our own ledger is the host's, and is never taken for a peer's fault.
 """
 
 from __future__ import annotations

@@ -141,6 +141,7 @@ class Assembly:
             outreach,
             Switching(surroundings.devices, self.may_switch, self.may_go_on),
             self.permitted,
+            core.lacking,
             self._inbox.post,
             spawn,
         )

@@ -42,7 +42,8 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 class Converge:
     """Performs effects. `post` takes the events that come of them; `spawn` starts a task whose failure
-    ends the daemon. `permitted` says whether this node may begin anything at this very moment."""
+    ends the daemon. `permitted` says whether this node may begin anything at this very moment, and
+    `lacking` what is missing for that where only these peers know what was said before it."""
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Converge:
         outreach: Outreach,
         switching: Switching,
         permitted: Callable[[], bool],
+        lacking: Callable[[frozenset[str]], str],
         post: Callable[[Event], None],
         spawn: Spawn,
     ) -> None:
@@ -63,6 +65,7 @@ class Converge:
         self._peers: Peers = outreach.peers
         self._outreach = outreach
         self._permitted = permitted
+        self._lacking = lacking
         self._switching = switching
         self._sharing: set[asyncio.Task[tuple[str, ...]]] = set()
         self._last_shared: asyncio.Task[tuple[str, ...]] | None = None
@@ -122,13 +125,11 @@ class Converge:
     async def _begun(self, effect: Effect) -> None:
         match effect:
             case Perform():
-                told = await self._shared()
-                self._post(_not_shared(effect, told) or await self._performed(effect))
+                self._post(await self._performed(effect, await self._shared()))
             case LookAtPower():
                 self._post(await self._switching.look(effect))
             case PowerOff():
-                told = await self._shared()
-                self._post(_untold(effect, told) or await self._switching.off(effect))
+                self._post(await self._switched_off(effect, await self._shared()))
             case Announce(term=term):
                 names = await self._shared()
                 self._post(Announced(term=term, names=tuple(sorted(names))))
@@ -153,12 +154,20 @@ class Converge:
             sharing.result()  # What broke has told nobody, and nothing may rest on it.
         return frozenset(last.result())
 
-    async def _performed(self, effect: Perform) -> CallReturned:
+    async def _performed(self, effect: Perform, told: frozenset[str]) -> CallReturned:
         """The pool keeps the deadline itself; this one is for the day on which it does not."""
+        lack = self._lacking(told)
+        if lack:
+            untold = Retry(reason=NOT_SHARED, message=f"facts are shared with {lack}")
+            return CallReturned(txn=effect.txn, answer=untold)
+
+        def permitted() -> bool:
+            return self._permitted() and not self._lacking(told)
+
         try:
             async with asyncio.timeout(effect.timeout_s + MARGIN_S):
                 answer = await self._pool.perform(
-                    effect.txn, effect.call, effect.timeout_s, self._permitted
+                    effect.txn, effect.call, effect.timeout_s, permitted
                 )
         except TimeoutError:
             return CallReturned(
@@ -167,29 +176,9 @@ class Converge:
             )
         return CallReturned(txn=effect.txn, answer=answer)
 
-
-def _not_shared(effect: Perform, told: frozenset[str]) -> CallReturned | None:
-    """The answer to a call that too few peers know of; None where they are enough."""
-    message = _short(effect, told)
-    if not message:
-        return None
-    return CallReturned(txn=effect.txn, answer=Retry(reason=NOT_SHARED, message=message))
-
-
-def _untold(effect: PowerOff, told: frozenset[str]) -> PowerSwitched | None:
-    """As `_not_shared`, for a power-off."""
-    message = _short(effect, told)
-    if not message:
-        return None
-    messages = {use.device: message for use in effect.devices}
-    return PowerSwitched(node=effect.node, round=effect.round, messages=messages)
-
-
-def _short(effect: Perform | PowerOff, told: frozenset[str]) -> str:
-    count = len(told & {*effect.among})
-    if count >= effect.least:
-        return ""
-    return (
-        f"facts are shared with {count} of {len(effect.among)} other voters,"
-        f" and {effect.least} of them have to know what is begun"
-    )
+    async def _switched_off(self, effect: PowerOff, told: frozenset[str]) -> PowerSwitched:
+        lack = self._lacking(told)
+        if not lack:
+            return await self._switching.off(effect)
+        messages = {use.device: f"facts are shared with {lack}" for use in effect.devices}
+        return PowerSwitched(node=effect.node, round=effect.round, messages=messages)

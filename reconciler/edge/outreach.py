@@ -58,8 +58,8 @@ class Outreach:
         match effect:
             case Gather(term=term, within_s=within_s):
                 return Gathered(term=term, names=await self.peers.gather(within_s))
-            case ClaimTerm(term=term, mark=mark, within_s=within_s):
-                return await self._pool.claim(term, mark, within_s)
+            case ClaimTerm(term=term, alone=alone, mark=mark, within_s=within_s):
+                return await self._pool.claim(term, alone, mark, within_s)
             case RevokeSession():
                 return await self._revoked(effect)
             case OpenSession(term=term, within_s=within_s):

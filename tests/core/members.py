@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import groupby
 
+from msgspec.structs import replace
+
 from membership.ledger import Fact, FoundedVoters, Ledger
 from membership.roster import Voters
 from membership.view import Peer, PeerState, View
-from reconciler.messages import Effect, Event, Share, TermClaimed, TreeLoaded, Write
+from reconciler.messages import ClaimTerm, Effect, Event, Share, TermClaimed, TreeLoaded, Write
 from reconciler.observed import Observed
 from reconciler.paging import Page
 from reconciler.reconciler import Reconciler
@@ -45,14 +47,39 @@ def batches(effects: Iterable[Effect]) -> Iterator[list[Effect]]:
         yield [effect for _, effect in group]
 
 
-def claimed(claims: dict[int, str], term: int, mark: str) -> TermClaimed:
-    """What the pool says of a claim of `mark`, as it would: whose was the first, and is it the highest."""
-    before = max((known for known in claims if known != term), default=0)
-    if before > term:
-        return TermClaimed(term=term, result="lost", highest=before)
-    holder = claims.setdefault(term, mark)
-    won = "won" if holder == mark else "lost"
-    return TermClaimed(term=term, result=won, holder=holder, highest=term, before=before)
+@dataclass
+class Claims:
+    """What the pool's database says of terms: the mark of who claimed each, and of who has led alone in one
+    so often."""
+
+    terms: dict[int, str] = field(default_factory=dict)
+    alone: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def answer(self, claim: ClaimTerm) -> TermClaimed:
+        """As the pool would: whose was the first, and is it the highest."""
+        term, mark = claim.term, claim.mark
+        before = max((known for known in self.terms if known != term), default=0)
+        if before > term:
+            return TermClaimed(term=term, result="lost", highest=before)
+        holder = self.terms.setdefault(term, mark)
+        if holder == mark and claim.alone:
+            self.alone[term, claim.alone] = mark
+        won = "won" if holder == mark else "lost"
+        return TermClaimed(
+            term=term,
+            result=won,
+            holder=holder,
+            highest=term,
+            before=before,
+            alone=claim.alone,
+        )
+
+    def shown(self, observed: Observed) -> Observed:
+        """The same observation, with what the pool says of terms by now."""
+        term = max(self.terms, default=0)
+        alone = max((count for at, count in self.alone if at == term), default=0)
+        by = self.alone.get((term, alone), "")
+        return replace(observed, pool=replace(observed.pool, term=term, alone=alone, alone_by=by))
 
 
 def described(observed: Observed) -> list[str]:
@@ -96,7 +123,9 @@ class Member:
         founded = self.ledger.get("voters", FoundedVoters)
         if founded is None:
             return first
-        return Voters(epoch=founded.epoch, names=founded.names, term=founded.term)
+        return Voters(
+            epoch=founded.epoch, names=founded.names, term=founded.term, disk=founded.disk
+        )
 
     def shown(self, state: PeerState, term: int, first: Voters) -> Peer:
         """What its heartbeats tell others."""

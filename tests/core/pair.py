@@ -38,7 +38,6 @@ from reconciler.messages import (
     SourceSeen,
     Stage,
     Tell,
-    TermClaimed,
     ViewPushed,
     Write,
 )
@@ -47,11 +46,12 @@ from reconciler.observed import Observed
 from reconciler.reconciler import Reconciler
 from reconciler.records import AnyEntry, Record
 from schema.model import Desired
+from tests.core.members import Claims
 from tests.core.stage import head, loaded
 from tests.plan.expansion import identity
 
 NAMES = ("xen1", "xen2")
-VOTERS = Voters(epoch=1, revision=1, names=NAMES)
+VOTERS = Voters(epoch=1, revision=1, names=NAMES, disk=True)
 START_S = 1_000_000.0
 WAIT_S = 8.0
 LEASE_S = 1000.0
@@ -95,7 +95,7 @@ class Pair:
         self.now_s = START_S
         self.deaf: set[str] = set()
         self.living: Sequence[str] = NAMES
-        self.claims: dict[int, str] = {}
+        self.said = Claims()
         self.nodes = {name: Node(name) for name in NAMES}
         for node in self.nodes.values():
             self._carry_out(node, node.wake(self.now))
@@ -147,11 +147,9 @@ class Pair:
 
     def see(self, pool: Observed, names: Sequence[str] = NAMES, *, after_s: float = 2.0) -> None:
         self.now_s += after_s
-        term = max(self.claims, default=0)
         for name in names:
             observed = replace(
-                pool,
-                pool=replace(pool.pool, term=term),
+                self.said.shown(pool),
                 as_of_s=self.now_s,
                 epoch_s=self.now_s,
                 steady_since_s=START_S,
@@ -176,8 +174,8 @@ class Pair:
                     answers.append(Gathered(term=term, names=self._gathered(node)))
                 case Announce(term=term):
                     answers.append(Announced(term=term, names=self._others(node)))
-                case ClaimTerm(term=term, mark=mark):
-                    answers.append(self._claimed(term, mark))
+                case ClaimTerm():
+                    answers.append(self.said.answer(effect))
                 case RevokeSession(term=term):
                     answers.append(SessionRevoked(term=term, done=True))
                 case OpenSession(term=term):
@@ -209,16 +207,3 @@ class Pair:
         for name in names:
             self.spread(name, tuple(self.nodes[name].ledger.facts.values()))
         return names
-
-    def _claimed(self, term: int, mark: str) -> TermClaimed:
-        holder = self.claims.setdefault(term, mark)
-        highest = max(self.claims)
-        before = max((other for other in self.claims if other != term), default=0)
-        won = holder == mark and highest == term
-        return TermClaimed(
-            term=term,
-            result="won" if won else "lost",
-            holder=holder,
-            highest=highest,
-            before=before,
-        )

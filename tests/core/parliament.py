@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec.structs import replace
-
 from membership.clock import Now
 from membership.ledger import Fact, Ledger, Target, TermClaim
 from membership.roster import Timing, Voters
@@ -49,7 +47,6 @@ from reconciler.messages import (
     SourceSeen,
     Staged,
     Tell,
-    TermClaimed,
     Tick,
     TreeLoaded,
     ViewPushed,
@@ -61,7 +58,7 @@ from reconciler.observed import Observed
 from reconciler.reconciler import Reconciler
 from reconciler.records import ForeignChange
 from schema.model import Desired
-from tests.core.members import Fallen, Fate, Member, batches, claimed, described
+from tests.core.members import Claims, Fallen, Fate, Member, batches, described
 from tests.core.stage import EPOCH_S, digest, loaded
 from tests.plan.expansion import DIGEST, MONO_S, REPOSITORY, REVISION, Expanded
 from tests.plan.pool import ModelPool
@@ -84,7 +81,7 @@ COUNTED = Write | Share | Perform | SESSION_EFFECTS
 @dataclass
 class Parliament:
     """`shuffle`: facts come late, twice and in any order, where nothing has to wait for them.
-    `tree` is in force at the start; that of the case where it is None.
+    `tree` is in force at the start; that of the case where it is None. `disk`: it votes beside two.
 
     `heads` is what Subversion shows each node, None where it does not answer; `stages` says whether an
     agreed tree can be had from others; `states` overrides what is believed of a peer, and `answers` says
@@ -96,6 +93,7 @@ class Parliament:
     names: tuple[str, ...] = NAMES
     shuffle: random.Random | None = None
     tree: TreeLoaded | None = None
+    disk: bool = False
 
     def __post_init__(self) -> None:
         self.pool = ModelPool(self.given.observed)
@@ -104,7 +102,7 @@ class Parliament:
         self.leader: str | None = None
         self.acts_from_s = 0.0
         self.lead_until_s = float("inf")
-        self.claims = {1: "somebody long ago"}
+        self.said = Claims({1: "somebody long ago"})
         self.sessions: dict[str, str] = {}
         self.performed: list[tuple[str, int, Call]] = []
         self.counted = 0
@@ -121,7 +119,7 @@ class Parliament:
         )
         self.heads: dict[str, TreeLoaded | None] = dict.fromkeys(self.names, self.tree)
         self.stages = True
-        self.first = Voters(epoch=1, revision=REVISION, names=self.names)
+        self.first = Voters(epoch=1, revision=REVISION, names=self.names, disk=self.disk)
         past = Fact(key="term", term=1, seq=0, at_epoch_s=0.0, value=TermClaim(node=self.names[-1]))
         ledger = self.given.ledger.merge([past])
         self.members = {
@@ -273,9 +271,7 @@ class Parliament:
     def see(self) -> None:
         for member in self.living:
             seen = self.pool.seen(self.now_s, self.now.epoch_s)
-            term = max(self.claims, default=0)
-            seen = replace(seen, pool=replace(seen.pool, term=term))
-            member.events.append(PoolObserved(observed=seen))
+            member.events.append(PoolObserved(observed=self.said.shown(seen)))
 
     def settle(self) -> None:
         """Everybody takes in what there is for it, until there is nothing more."""
@@ -412,7 +408,7 @@ class Parliament:
 
     def _perform(self, member: Member, effect: Perform) -> None:
         self._flush(member)
-        enough = len({*effect.among} & {*self._reached(member)}) >= effect.least
+        enough = not member.alive.lacking(self._reached(member))
         if not member.alive.may_act(self.now) or not enough:
             answer = Retry(
                 reason="LeaseOver" if enough else NOT_SHARED, message="too few know of it"
@@ -421,8 +417,10 @@ class Parliament:
             return
         assert member.name == self.leader, f"{member.name} acts, {self.leader} leads"
         assert self.acts_from_s <= self.now_s < self.lead_until_s, "outside of the lease"
-        assert self.claims.get(self.term) == f"{member.name} mark of {member.name}", "not claimed"
-        assert max(self.claims) == self.term, "a higher term is claimed"
+        assert self.said.terms.get(self.term) == f"{member.name} mark of {member.name}", (
+            "not claimed"
+        )
+        assert max(self.said.terms) == self.term, "a higher term is claimed"
         assert not member.ledger.holds, "held"
         self.performed.append((member.name, self.term, effect.call))
         self.pool.begin(effect.txn, effect.call, self.now_s)
@@ -436,8 +434,8 @@ class Parliament:
             case Announce(term=term):
                 self._flush(member)
                 member.events.append(Announced(term=term, names=self._reached(member)))
-            case ClaimTerm(term=term, mark=mark):
-                member.events.append(self._claimed(term, mark))
+            case ClaimTerm():
+                member.events.append(self.said.answer(effect))
             case RevokeSession(term=term, sealed=sealed):
                 holder = self.sessions.pop(sealed, None)
                 if holder is not None and self.members[holder].core is not None:
@@ -453,9 +451,6 @@ class Parliament:
     def _reached(self, member: Member) -> tuple[str, ...]:
         others = () if member.cut else self.living
         return tuple(other.name for other in others if other is not member and not other.cut)
-
-    def _claimed(self, term: int, mark: str) -> TermClaimed:
-        return claimed(self.claims, term, mark)
 
     # --- what can be said in the end --------------------------------------------------------------
 

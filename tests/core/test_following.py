@@ -184,7 +184,7 @@ def test_where_cxm_only_observes_to_lead_is_enough_to_decide() -> None:
     fresh = led(WATCHED)
     commit(fresh, 8, WATCHED_NEXT, *NAMES)
     assert in_force(fresh) == dict.fromkeys(NAMES, 8)
-    assert list(fresh.claims) == [1], "no term is claimed for that"
+    assert list(fresh.said.terms) == [1], "no term is claimed for that"
 
 
 # --- nobody goes back ---------------------------------------------------------------------------------------

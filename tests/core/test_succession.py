@@ -113,7 +113,7 @@ def _notes_intent(effect: object) -> bool:
 
 def test_a_term_that_is_anothers_in_the_pool_leads_to_nothing() -> None:
     pair = Pair()
-    pair.claims[3] = "xen9 mark"
+    pair.said.terms[3] = "xen9 mark"
     pair.lead("xen1", 3)
     pair.commit(1, STARTS)
     pair.now_s += WAIT_S
@@ -127,7 +127,7 @@ def test_a_term_that_is_anothers_in_the_pool_leads_to_nothing() -> None:
 
 def test_a_session_that_was_ended_is_proven_again_before_anything_else() -> None:
     pair = leading()
-    pair.claims[5] = "xen2 xen2"
+    pair.said.terms[5] = "xen2 xen2"
     pair.tell("xen1", SessionEnded())
     pair.commit(2, tree(a={"state": "running"}, b={"state": "running"}))
     both = tree(a={"state": "running"}, b={"state": "running"})
@@ -270,7 +270,7 @@ def test_a_hold_of_any_node_stops_all_until_its_own_release() -> None:
 
 def test_a_pool_that_knows_terms_which_no_ledger_knows_is_held() -> None:
     pair = Pair()
-    pair.claims[2] = "xen7 older"
+    pair.said.terms[2] = "xen7 older"
     pair.lead("xen1", 3)
     pair.commit(1, STARTS)
     pair.see(HALTED)

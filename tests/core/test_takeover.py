@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from msgspec.structs import replace
 
 from membership.clock import Now
 from membership.ledger import Fact, Hold, Ledger, SealedSession, TermClaim
@@ -65,6 +66,9 @@ def at(stage: Stage) -> Takeover:
     while takeover.stage is not stage:
         if stage is Stage.LOST:
             takeover.superseded(9)
+        elif takeover.stage is Stage.WAIT and stage is Stage.MARK:
+            takeover.went_alone()
+            takeover.due(EMPTY, now())
         elif takeover.stage is Stage.WAIT:
             takeover.ready()
         else:
@@ -83,7 +87,9 @@ def take(takeover: Takeover, step: Step) -> None:
         case Step.ANNOUNCED:
             takeover.answered(Announced(term=TERM), now())
         case Step.WON:
-            takeover.answered(WON, now())
+            takeover.answered(replace(WON, alone=takeover.alone), now())
+        case Step.ALONE:
+            takeover.went_alone()
         case Step.BEATEN:
             takeover.superseded(9)
         case Step.REVOKED:
@@ -113,6 +119,12 @@ EXPECTED = {
     (Stage.REVOKE, Step.REVOKED): Stage.OPEN,
     (Stage.OPEN, Step.OPENED): Stage.WAIT,
     (Stage.WAIT, Step.READY): Stage.ACTING,
+    (Stage.REVOKE, Step.ALONE): Stage.CLAIM,
+    (Stage.OPEN, Step.ALONE): Stage.CLAIM,
+    (Stage.WAIT, Step.ALONE): Stage.MARK,
+    (Stage.ACTING, Step.ALONE): Stage.MARK,
+    (Stage.MARK, Step.WON): Stage.WAIT,
+    (Stage.MARK, Step.SESSION_ENDED): Stage.CLAIM,
     (Stage.WAIT, Step.SESSION_ENDED): Stage.CLAIM,
     (Stage.ACTING, Step.SESSION_ENDED): Stage.CLAIM,
 }
@@ -130,6 +142,7 @@ WANTS: list[tuple[Stage, Effect]] = [
     (Stage.GATHER, Gather(term=TERM, within_s=3.0)),
     (Stage.ANNOUNCE, Announce(term=TERM)),
     (Stage.CLAIM, ClaimTerm(term=TERM, mark="anna mark", within_s=10.0)),
+    (Stage.MARK, ClaimTerm(term=TERM, alone=1, mark="anna mark", within_s=10.0)),
     (Stage.REVOKE, RevokeSession(term=TERM, sealed="", within_s=10.0)),
     (Stage.OPEN, OpenSession(term=TERM, within_s=10.0)),
 ]
@@ -163,6 +176,7 @@ FAILED: dict[Stage, TakeoverEvent] = {
     Stage.GATHER: Gathered(term=TERM, message="m"),
     Stage.ANNOUNCE: Announced(term=TERM, message="m"),
     Stage.CLAIM: UNSURE,
+    Stage.MARK: UNSURE,
     Stage.REVOKE: SessionRevoked(term=TERM, done=False, message="m"),
     Stage.OPEN: SessionOpened(term=TERM, message="m"),
 }
@@ -210,6 +224,17 @@ def test_a_new_term_begins_at_the_beginning() -> None:
     takeover.follow(view(term=8), now(), wanted=True)
     assert takeover.stage is Stage.GATHER
     assert not takeover.acts(8)
+
+
+def test_who_comes_to_lead_alone_while_it_claims_says_that_too() -> None:
+    """What the pool said of the claim before does not count."""
+    takeover = at(Stage.CLAIM)
+    takeover.went_alone()
+    (claim,) = takeover.due(EMPTY, now())
+    assert claim == ClaimTerm(term=TERM, alone=1, mark="anna mark", within_s=10.0)
+    assert not takeover.answered(WON, now())
+    assert takeover.stage is Stage.CLAIM
+    assert takeover.answered(replace(WON, alone=1), now())
 
 
 def test_outside_of_the_lease_nobody_takes_over() -> None:
@@ -307,13 +332,13 @@ def test_without_a_lease_nothing_is_performed() -> None:
 
 def test_a_claim_that_is_lost_stops_the_leader_until_a_higher_term() -> None:
     fresh = house()
-    fresh.claims[2] = "bert mark of bert"
+    fresh.said.terms[2] = "bert mark of bert"
     announced(fresh, 2, "bert")
     fresh.settle()
     fresh.elect("anna")
     assert fresh.term == 3
     announced(fresh, 3, "bert")
-    fresh.claims[3] = "bert mark of bert"
+    fresh.said.terms[3] = "bert mark of bert"
     fresh.pass_s(20.0)
     anna = fresh["anna"]
     assert anna.alive.status(fresh.now).leadership.stage == "lost"
@@ -334,7 +359,7 @@ def test_a_higher_term_in_the_pool_stops_a_leader() -> None:
     fresh.elect("anna")
     fresh.pass_s(8.0)
     announced(fresh, 5, "bert")
-    fresh.claims[5] = "bert mark of bert"
+    fresh.said.terms[5] = "bert mark of bert"
     fresh.pass_s(10.0)
     assert fresh.performed == []
     assert fresh["anna"].alive.candidacy().floor == 5
@@ -362,7 +387,7 @@ def test_a_session_ended_by_a_rival_with_a_higher_term_is_not_opened_again() -> 
     fresh = house()
     fresh.elect("anna")
     fresh.pass_s(8.0)
-    fresh.claims[4] = "bert mark of bert"
+    fresh.said.terms[4] = "bert mark of bert"
     fresh["anna"].events.append(SessionEnded())
     fresh.settle()
     fresh.pass_s(20.0)
@@ -373,13 +398,13 @@ def test_a_session_ended_by_a_rival_with_a_higher_term_is_not_opened_again() -> 
 def test_the_pool_that_does_not_answer_the_claim_is_asked_again() -> None:
     fresh = house()
     answers = iter(["unsure", "unsure"])
-    real = fresh._claimed
+    real = fresh.said.answer
 
-    def claimed(term: int, mark: str) -> TermClaimed:
+    def answer(claim: ClaimTerm) -> TermClaimed:
         word = next(answers, "")
-        return TermClaimed(term=term, result=word) if word else real(term, mark)
+        return TermClaimed(term=claim.term, result=word) if word else real(claim)
 
-    fresh._claimed = claimed  # type: ignore[method-assign]
+    fresh.said.answer = answer  # type: ignore[method-assign]
     fresh.elect("anna")
     fresh.rest()
     assert len(asked(fresh["anna"].effects, ClaimTerm)) == 3
@@ -400,7 +425,7 @@ def forget(fresh: Parliament) -> None:
 
 def test_all_ledgers_lost_but_not_the_pool_means_a_hold() -> None:
     fresh = house()
-    fresh.claims[5] = "of another life"
+    fresh.said.terms[5] = "of another life"
     forget(fresh)
     fresh.pass_s(1.0)
     fresh.elect("anna")
@@ -419,7 +444,7 @@ def test_all_ledgers_lost_but_not_the_pool_means_a_hold() -> None:
 
 def test_a_pool_without_terms_and_empty_ledgers_are_a_beginning() -> None:
     fresh = house()
-    fresh.claims.clear()
+    fresh.said.terms.clear()
     forget(fresh)
     fresh.elect("anna")
     fresh.rest()

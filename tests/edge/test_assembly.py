@@ -24,7 +24,7 @@ from reconciler.edge.subversion_wire import Access
 from reconciler.edge.telling import Tellers
 from reconciler.messages import PoolLost, PoolObserved
 from reconciler.mustering import ALONE, Peering
-from tests.edge.test_outreach import FakePool, Notes
+from tests.edge.outreach_rig import FakePool, Notes
 from tests.edge.unarmed import Unarmed
 
 WALL_S = 1_800_000_000.0

@@ -339,6 +339,7 @@ async def test_it_listens_where_the_tree_says_and_moves_with_it(tmp_path: Path) 
             node.link.muster(node.roster(one.member, moved, revision=2))
         await until_open("127.0.4.22", two.port)
         assert not await opened(two.host, two.port)
+        one.inside.take([fact(1)])
         await one.link.share([fact(1)])
         assert facts_of(two) == {"drain/n1"}
 
@@ -355,6 +356,7 @@ async def test_an_address_that_is_not_ours_yet_is_tried_again(tmp_path: Path) ->
         taken.close()
         await taken.wait_closed()
         await until_open("127.0.4.22", two.port)
+        one.inside.take([fact(1)])
         await one.link.share([fact(1)])
         assert facts_of(two) == {"drain/n1"}
 

@@ -88,9 +88,9 @@ class World:
     def refresh(self) -> None:
         self._note("refresh")
 
-    async def claim(self, term: int, mark: str, within_s: float) -> TermClaimed:
+    async def claim(self, term: int, alone: int, mark: str, within_s: float) -> TermClaimed:
         del within_s
-        self._note(f"claim {term} for {mark}")
+        self._note(f"claim {term}.{alone} for {mark}")
         return TermClaimed(term=term, result="won")
 
     async def revoke(self, ref: str, within_s: float) -> bool:
@@ -173,6 +173,7 @@ async def carried_out(world: World, effects: Sequence[Effect]) -> list[Event]:
             Outreach(Alone(), world, world, Tellers((), "n", "c")),
             Switching(Unarmed(), lambda: True, lambda: True),
             lambda: True,
+            lambda _: "",
             events.append,
             tasks.create_task,
         )
@@ -324,6 +325,7 @@ class Rig:
             Outreach(Alone(), self.world, self.world, Tellers((), "n", "c")),
             Switching(Unarmed(), lambda: True, lambda: True),
             lambda: True,
+            lambda _: "",
             self.inbox.post,
             lambda work: self.tasks.add(asyncio.ensure_future(work)),
         )

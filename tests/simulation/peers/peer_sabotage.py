@@ -65,8 +65,8 @@ def leaves_the_last_session(patch: Patch) -> None:
 
     async def lenient(outreach: Outreach, effect: Effect) -> Event | None:
         match effect:
-            case ClaimTerm(term=term):
-                return TermClaimed(term=term, result="won", highest=term)
+            case ClaimTerm(term=term, alone=alone):
+                return TermClaimed(term=term, result="won", highest=term, alone=alone)
             case RevokeSession(term=term):
                 return SessionRevoked(term=term, done=True)
         return await carried_out(outreach, effect)

@@ -62,7 +62,7 @@ def pool_of(watched: Watched) -> Pool:
 
 async def test_a_term_that_nobody_has(watched: Watched, world: World) -> None:
     assert (pool_of(watched).term, pool_of(watched).term_holder) == (0, "")
-    answer = await watched.client.claim(7, "xen1 n1", 10.0)
+    answer = await watched.client.claim(7, 0, "xen1 n1", 10.0)
     assert answer == TermClaimed(term=7, result="won", holder="xen1", highest=7)
     assert claimed(world) == {"cxm-term-7": "xen1 n1"}
     await asyncio.sleep(0.5)
@@ -71,7 +71,7 @@ async def test_a_term_that_nobody_has(watched: Watched, world: World) -> None:
 
 async def test_a_term_is_won_by_one_mark_alone(watched: Watched, rival: PoolClient) -> None:
     answers = await asyncio.gather(
-        watched.client.claim(7, "xen1 n1", 10.0), rival.claim(7, "xen2 n2", 10.0)
+        watched.client.claim(7, 0, "xen1 n1", 10.0), rival.claim(7, 0, "xen2 n2", 10.0)
     )
     assert sorted(answer.result for answer in answers) == ["lost", "won"]
     (lost,) = (answer for answer in answers if answer.result == "lost")
@@ -81,17 +81,17 @@ async def test_a_term_is_won_by_one_mark_alone(watched: Watched, rival: PoolClie
 
 async def test_a_claim_of_our_own_is_won_again_but_not_by_our_next_life(watched: Watched) -> None:
     for _ in range(2):
-        assert (await watched.client.claim(7, "xen1 n1", 10.0)).result == "won"
-    again = await watched.client.claim(7, "xen1 n2", 10.0)
+        assert (await watched.client.claim(7, 0, "xen1 n1", 10.0)).result == "won"
+    again = await watched.client.claim(7, 0, "xen1 n2", 10.0)
     assert (again.result, again.holder) == ("lost", "xen1")
 
 
 async def test_a_higher_term_beats_us(watched: Watched, world: World) -> None:
     await set_config(world, **{"cxm-term-9": "xen2 n2"})
-    answer = await watched.client.claim(7, "xen1 n1", 10.0)
+    answer = await watched.client.claim(7, 0, "xen1 n1", 10.0)
     assert (answer.result, answer.holder, answer.highest) == ("lost", "xen2", 9)
     assert claimed(world) == {"cxm-term-9": "xen2 n2"}
-    later = await watched.client.claim(10, "xen1 n1", 10.0)
+    later = await watched.client.claim(10, 0, "xen1 n1", 10.0)
     assert (later.result, later.before) == ("won", 9)
 
 
@@ -99,7 +99,7 @@ async def test_a_higher_term_that_comes_meanwhile_beats_us_too(
     watched: Watched, world: World
 ) -> None:
     world.faults.start("api-hang", 3.0, method="pool.add_to_other_config")
-    ours = asyncio.create_task(watched.client.claim(7, "xen1 n1", 10.0))
+    ours = asyncio.create_task(watched.client.claim(7, 0, "xen1 n1", 10.0))
     await asyncio.sleep(1)
     world.pool.db.update(world.pool.row, other_config={"cxm-term-8": "xen2 n2"})
     answer = await ours
@@ -108,22 +108,52 @@ async def test_a_higher_term_that_comes_meanwhile_beats_us_too(
 
 async def test_a_claim_whose_answer_was_lost_is_read_back(watched: Watched, world: World) -> None:
     world.faults.start("answer-lost", 60.0, method="pool.add_to_other_config", count="1")
-    assert (await watched.client.claim(7, "xen1 n1", 10.0)).result == "won"
+    assert (await watched.client.claim(7, 0, "xen1 n1", 10.0)).result == "won"
 
 
 async def test_a_pool_that_does_not_answer_leaves_it_open(watched: Watched, world: World) -> None:
     world.faults.start("api-hang", 30.0, method="pool.add_to_other_config")
-    answer = await watched.client.claim(7, "xen1 n1", 10.0)
+    answer = await watched.client.claim(7, 0, "xen1 n1", 10.0)
     assert answer.result == "unsure"
     assert answer.message
     await asyncio.sleep(30)
-    assert (await watched.client.claim(7, "xen1 n1", 10.0)).result == "won"
+    assert (await watched.client.claim(7, 0, "xen1 n1", 10.0)).result == "won"
+
+
+async def test_who_leads_alone_says_so_beside_its_term(watched: Watched, world: World) -> None:
+    assert (await watched.client.claim(7, 0, "xen1 n1", 10.0)).alone == 0
+    for alone in (1, 2, 2):
+        answer = await watched.client.claim(7, alone, "xen1 n1", 10.0)
+        assert (answer.result, answer.alone) == ("won", alone)
+    await asyncio.sleep(0.5)
+    seen = pool_of(watched)
+    assert (seen.term, seen.alone, seen.alone_by) == (7, 2, "xen1 n1")
+    assert sorted(claimed(world)) == ["cxm-alone-7.2", "cxm-term-7"]
+
+
+async def test_in_a_term_of_another_nobody_leads_alone(watched: Watched, world: World) -> None:
+    await set_config(world, **{"cxm-term-7": "xen2 n2"})
+    answer = await watched.client.claim(7, 1, "xen1 n1", 10.0)
+    assert answer.result == "lost"
+    assert sorted(claimed(world)) == ["cxm-term-7"]
+
+
+async def test_that_a_leader_is_alone_is_sure_once_the_pool_shows_it(
+    watched: Watched, world: World
+) -> None:
+    """The call may be lost on its way, or its answer on the way back."""
+    await watched.client.claim(7, 0, "xen1 n1", 10.0)
+    world.faults.start("api-hang", 30.0, method="pool.add_to_other_config")
+    assert (await watched.client.claim(7, 1, "xen1 n1", 10.0)).result == "unsure"
+    await asyncio.sleep(30)
+    world.faults.start("answer-lost", 60.0, method="pool.add_to_other_config", count="1")
+    assert (await watched.client.claim(7, 1, "xen1 n1", 10.0)).result == "won"
 
 
 async def test_old_claims_are_removed_and_nothing_else(watched: Watched, world: World) -> None:
     await set_config(world, auto_poweron="false", **{"cxm-term-x": "?", "cxm-term-007": "?"})
     for term in (1, 2, 4, 10):
-        assert (await watched.client.claim(term, "xen1 n1", 10.0)).result == "won"
+        assert (await watched.client.claim(term, 0, "xen1 n1", 10.0)).result == "won"
     config = world.pool.row.map("other_config")
     assert sorted(config) == [
         "auto_poweron",
