@@ -89,19 +89,22 @@ class Control:
 
         It stands where it is stored from the first moment on, whatever is waited for.
         """
-        within_s, said = self._timeout_s or DECIDE_WITHIN_S, ""
+        within_s, stored, said = self._timeout_s or DECIDE_WITHIN_S, "", ""
         try:
             for row in self._rows("POST", "/v1/hold", _without_asker(ask), within_s):
                 line = _decoded(row, HoldProgress)
                 if line.reply is not None:
                     return _accepted(line.reply)
-                said = line.waiting
-                told(said)
+                if line.id:
+                    stored = line.id
+                else:
+                    said = line.waiting
+                    told(said)
             raise NoDaemon(self.path, "it broke off its answer")
         except NoDaemon as absent:
-            if not said:
+            if not stored:
                 raise
-            raise _half_held(said, absent.reason) from None
+            raise _half_held(stored, said, absent.reason) from None
 
     def ask_for(self, verb: str, ask: msgspec.Struct, kind: type[T]) -> T:
         """The answer to a POST whose answer is more than yes or no. Raises NoDaemon, Failure."""
@@ -179,9 +182,10 @@ def _accepted(reply: Reply) -> Reply:
     return reply
 
 
-def _half_held(waiting: str, why: str) -> Failure:
-    """It was stored before anything was said of it."""
-    message = f"the hold is in force on this node; the daemon was waiting for {waiting}: {why}"
+def _half_held(hold: str, waiting: str, why: str) -> Failure:
+    """It was stored before anything else was said of it."""
+    waited = f"; the daemon was waiting for {waiting}" if waiting else ""
+    message = f"{hold} is in force on this node{waited}: {why}"
     return failure("partial", "NotAcknowledged", message, "cxm status shows it; ask again")
 
 

@@ -51,9 +51,13 @@ def decide(ask: Ask, facts: Facts, now: Now) -> Decision:
     desired = facts.desired
     if desired is None:
         return refused("NoTarget", "no revision is in force yet, so there is nothing to act on")
+    if isinstance(ask, AskApply):
+        return _apply(ask, facts)
+    if not facts.decides:
+        return refused(
+            "NotActing", _not_acting(facts)
+        )  # A fact of a leader that is none may get lost.
     match ask:
-        case AskApply():
-            return _apply(ask, facts)
         case AskFreeze():
             return _freeze(ask, desired, now)
         case AskThaw():

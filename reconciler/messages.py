@@ -357,8 +357,10 @@ class Reply(Frozen, frozen=True, kw_only=True):
 
 
 class HoldProgress(Frozen, frozen=True, kw_only=True):
-    """A line of the answer to `hold`: what it waits for, until the last one has the reply."""
+    """A line of the answer to `hold`: its `id` as soon as it is durable here, then what it waits for, until
+    the last one has the reply."""
 
+    id: str = ""
     waiting: str = ""
     reply: Reply | None = None
 

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from membership.view import View
-from reconciler.messages import Ask, AskHold, AskLook, AskRelease, Reply
+from reconciler.messages import (
+    Ask,
+    AskDrain,
+    AskFreeze,
+    AskHold,
+    AskLook,
+    AskRelease,
+    AskThaw,
+    AskUndrain,
+    Reply,
+)
 
 HERE: tuple[type, ...] = (AskLook, AskHold, AskRelease)
 """What any node takes: it is true on all of them as soon as it is true on one."""
+
+SPREAD: tuple[type, ...] = (AskFreeze, AskThaw, AskDrain, AskUndrain)
+"""What the leader has decided only once enough voters know it: no successor is without it then."""
 
 
 def leader_for(ask: Ask, view: View) -> str | None:

@@ -1,20 +1,26 @@
-"""Acknowledging: a hold is brought to other nodes until it counts, or for as long as somebody waits."""
+"""Acknowledging: what was decided here is brought to other nodes until it counts, or for as long as somebody
+waits."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from membership.roster import Timing
 from membership.view import View
 from reconciler.holding import Spread, kept, not_everywhere, to_be_told, waits_for
+from reconciler.sharing import lacking, others
 
 EVERY_S = 0.5
 QUIET_S = 1.0
 """What takes no longer is not worth a word."""
 
 TELL_EVERY_S = 10.0
+SPREAD_WITHIN_S = 8.0
+"""So long the leader waits for enough voters to know what a person asked of it: less than another node waits
+for its answer."""
+
 WITHIN_S = 30.0
 """So long is waited for other nodes, beside what it takes until no unseen lease is left."""
 
@@ -44,6 +50,34 @@ class Reach(Protocol):
     async def holds(self, peer: str) -> bool:
         """Whether this peer has made all that our ledger says durable, as far as can be told now."""
         ...
+
+
+async def spread(reach: Reach, here: Standpoint) -> tuple[frozenset[str], str]:
+    """Bring our ledger to the other voters; those that have it by the time that enough do, and what is
+    missing where that did not come about."""
+    have: frozenset[str] = frozenset()
+    asked: dict[str, asyncio.Task[bool]] = {}
+    ends_s = here.now_s() + SPREAD_WITHIN_S
+    try:
+        while (lack := lacking(here.view, have)) and here.now_s() < ends_s:
+            for name in {*others(here.view)} - have - asked.keys():
+                asked[name] = asyncio.create_task(reach.holds(name))
+            await _a_while(asked, here)
+            done = {name for name, task in asked.items() if task.done()}
+            have |= {name for name in done if asked.pop(name).result()}
+    finally:
+        for task in asked.values():
+            task.cancel()
+    return have, lack
+
+
+async def _a_while(asked: Mapping[str, asyncio.Task[bool]], here: Standpoint) -> None:
+    """Until one has it, or for `EVERY_S`: one that answers at once that it has not is not asked at once."""
+    until_s = here.now_s() + EVERY_S
+    if asked:
+        await asyncio.wait(asked.values(), timeout=EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+    if not any(task.done() and task.result() for task in asked.values()):
+        await asyncio.sleep(max(0.0, until_s - here.now_s()))
 
 
 class Acknowledging:
@@ -82,17 +116,9 @@ class Acknowledging:
         have = self._spread.have
         for name in to_be_told(self._here.view) - have - self._asked.keys():
             self._asked[name] = asyncio.create_task(self._reach.holds(name))
-        until_s = self._here.now_s() + EVERY_S
-        if self._asked:
-            await asyncio.wait(
-                self._asked.values(), timeout=EVERY_S, return_when=asyncio.FIRST_COMPLETED
-            )
-        done = {name: task for name, task in self._asked.items() if task.done()}
-        for name in done:
-            del self._asked[name]
-        news = {name for name, task in done.items() if task.result()}
-        if not news:
-            await asyncio.sleep(max(0.0, until_s - self._here.now_s()))
+        await _a_while(self._asked, self._here)
+        done = {name for name, task in self._asked.items() if task.done()}
+        news = {name for name in done if self._asked.pop(name).result()}
         self._spread = self._seen(have | news, self._spread.kept_since_s)
 
     def _seen(self, have: frozenset[str], kept_since_s: float | None) -> Spread:

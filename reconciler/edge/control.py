@@ -77,7 +77,9 @@ class Answers(Protocol):
     async def why(self, obj: str) -> Why: ...
     async def what_if(self, down: Sequence[str]) -> WhatIf | Reply: ...
     async def request(self, ask: Request) -> Reply: ...
-    async def hold(self, ask: AskHold, told: Callable[[str], Awaitable[None]]) -> Reply: ...
+    async def hold(
+        self, ask: AskHold, told: Callable[[HoldProgress], Awaitable[None]]
+    ) -> Reply: ...
     async def invite(self, ask: AskInvite) -> msgspec.Struct: ...
 
 
@@ -152,7 +154,7 @@ class Control:
             with contextlib.suppress(ConnectionResetError):
                 await response.write(msgspec.json.encode(line) + b"\n")
 
-        reply = await self._answers.hold(ask, lambda waiting: say(HoldProgress(waiting=waiting)))
+        reply = await self._answers.hold(ask, say)
         await say(HoldProgress(reply=reply))
         return response
 

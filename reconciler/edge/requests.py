@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from membership.edge.invitation import GOOD_FOR_S
 from membership.edge.peer_wire import decoded
-from reconciler.edge.acknowledging import Acknowledging, Reach, Standpoint, Told
-from reconciler.messages import Ask, AskHold, AskInvite, AskLook, AskNotify, Reply, Request
+from reconciler.edge.acknowledging import Acknowledging, Reach, Standpoint, spread
+from reconciler.messages import (
+    Ask,
+    AskHold,
+    AskInvite,
+    AskLook,
+    AskNotify,
+    HoldProgress,
+    Reply,
+    Request,
+)
 from reconciler.paging import test
 from reconciler.ports import Telling
-from reconciler.routing import leader_for, undecidable
+from reconciler.routing import SPREAD, leader_for, undecidable
 from reconciler.status import Status
 from reconciler.whatif import WhatIf
 from reconciler.why import Why
@@ -21,6 +31,8 @@ from schema.model import Frozen
 
 FORWARD_S = 15.0
 LOOK_S = 2.0
+
+ToldOfHold = Callable[[HoldProgress], Awaitable[None]]
 
 _ASKS: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
 
@@ -83,8 +95,6 @@ class Requests:
         """The answer to a person, whoever gave it."""
         if isinstance(request, AskNotify):
             return await self._notify(request)
-        if isinstance(request, AskHold):
-            return await self.hold(request, _nobody)
         view = self._standpoint.view
         refusal = undecidable(request, view)
         if refusal is not None:
@@ -92,17 +102,21 @@ class Requests:
         leader = leader_for(request, view)
         if leader is not None:
             return await self._forward(leader, request)
-        reply = await self._here.request(request)
+        reply = await self._decided(request)
         if isinstance(request, AskLook) and view.leader not in (None, view.me):
             await self._nudge(str(view.leader), request)
         return reply
 
-    async def hold(self, ask: AskHold, told: Told) -> Reply:
-        """The answer once the hold counts; `told` hears what that waits for."""
+    async def hold(self, ask: AskHold, told: ToldOfHold) -> Reply:
+        """The answer once the hold counts; `told` hears its id first, and what that waits for."""
         reply = await self._here.request(ask)
         if not reply.accepted:
             return reply
-        lacks = await Acknowledging(self._others, self._standpoint).counts(reply.message, told)
+        hold = reply.message
+        await told(HoldProgress(id=hold))
+        lacks = await Acknowledging(self._others, self._standpoint).counts(
+            hold, lambda waiting: told(HoldProgress(waiting=waiting))
+        )
         if lacks:
             return Reply(accepted=False, reason="NotAcknowledged", message=lacks)
         return reply
@@ -128,8 +142,23 @@ class Requests:
             return 409, _refused(
                 "NotLeader", f"{view.me} does not lead; {view.leader or 'nobody'} does"
             )
-        reply = await self._here.request(ask)
+        reply = await self._decided(ask)
         return (200 if reply.accepted else 409), msgspec.json.encode(reply)
+
+    async def _decided(self, ask: Ask) -> Reply:
+        """The answer of this node, of what others must know too once enough of them do."""
+        reply = await self._here.request(ask)
+        if not (reply.accepted and isinstance(ask, SPREAD)):
+            return reply
+        have, lack = await spread(self._others, self._standpoint)
+        if not lack:
+            return reply
+        message = (
+            f"it is in force on {', '.join(sorted({self._node, *have}))} and goes on to the others as soon"
+            f" as they are reached: {lack}. Were this node to die before, a successor would not know of"
+            " it: look at cxm members, and ask again"
+        )
+        return replace(reply, accepted=False, reason="NotAcknowledged", message=message)
 
     async def _forward(self, leader: str, ask: Ask) -> Reply:
         try:
@@ -161,11 +190,6 @@ class Requests:
         failed = [line for line in told if not line.endswith(": told")]
         reason = "NotifyFailed" if failed else ""
         return Reply(accepted=not failed, reason=reason, message="; ".join(failed), notes=told)
-
-
-async def _nobody(waiting: str) -> None:
-    """Nobody cares for what is waited for."""
-    del waiting
 
 
 def _refused(reason: str, message: str) -> bytes:

@@ -35,6 +35,7 @@ class Script:
     refuses: Reply | None = None
     """Its answer to `apply`, where it is another one than to everything else."""
     code: int = 200
+    stored: str = ""
     waiting: tuple[str, ...] = ()
     """What a hold waits for, before the reply."""
     ends: bool = True
@@ -78,7 +79,8 @@ def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
             if script.refuses is not None and self.path == "/v1/apply":
                 self._send(409, msgspec.json.encode(script.refuses))
             elif self.path == "/v1/hold":
-                lines = [HoldProgress(waiting=what) for what in script.waiting]
+                lines = [HoldProgress(id=script.stored)] if script.stored else []
+                lines += [HoldProgress(waiting=what) for what in script.waiting]
                 lines += [HoldProgress(reply=script.reply)] if script.ends else []
                 self._send(200, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
             else:

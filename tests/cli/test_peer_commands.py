@@ -296,10 +296,14 @@ def test_what_a_hold_waits_for_is_told(daemon: Script, cxm: Cxm) -> None:
 def test_a_daemon_that_dies_while_a_hold_waits_has_stored_it(daemon: Script, cxm: Cxm) -> None:
     daemon.ends = False
     assert cxm("hold", "--reason", "x").exit == 1
+    daemon.stored = "H-xen1-5f"
+    found = cxm("hold", "--reason", "x")
+    assert found.exit == 5
+    assert "H-xen1-5f is in force on this node: " in found.err
     daemon.waiting = ("xen2 to store it",)
     found = cxm("hold", "--reason", "x")
     assert found.exit == 5
-    assert "the hold is in force on this node; the daemon was waiting for xen2" in found.err
+    assert "H-xen1-5f is in force on this node; the daemon was waiting for xen2" in found.err
 
 
 def test_release_ends_one_hold_and_names_the_rest(daemon: Script, cxm: Cxm) -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from membership.ledger import Approval, Ledger, Target
-from reconciler.messages import AskApply, AskLook, Keep, Share
+from reconciler.messages import (
+    Ask,
+    AskApply,
+    AskDrain,
+    AskFreeze,
+    AskLook,
+    AskRetry,
+    AskThaw,
+    AskUndrain,
+    Keep,
+    Share,
+)
 from reconciler.messages import Stage as StageTree
 from reconciler.records import SourceLost, Targeted
 from reconciler.revisions import TABLE, HeadEvent, HeadState, Revisions
@@ -358,6 +369,27 @@ def test_whoever_may_not_decide_yet_approves_nothing() -> None:
     assert in_force(fresh) == dict.fromkeys(NAMES, 7)
     fresh.pass_s(12.0)
     assert fresh.ask("anna", AskApply(revision=8, by="root")).accepted
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        AskFreeze(objects=("all",), scopes=("intent",), for_s=60.0, reason="a copy", by="root"),
+        AskThaw(objects=("all",), by="root"),
+        AskDrain(node="xen2", for_s=None, reason="memory", by="root"),
+        AskUndrain(node="xen2", by="root"),
+        AskRetry(objects=("node/xen2",), by="root"),
+    ],
+)
+def test_whoever_may_not_decide_yet_grants_nothing(ask: Ask) -> None:
+    """What it said in a term that is another's, or of which nobody has heard, might get lost."""
+    fresh = led(GATED)
+    fresh.elect("bert")
+    fresh.pass_s(1.5)
+    reply = fresh.ask("bert", ask)
+    assert (reply.accepted, reply.reason) == (False, "NotActing")
+    fresh.pass_s(12.0)
+    assert fresh.ask("bert", ask).reason != "NotActing"
 
 
 def test_what_is_older_than_what_was_acted_on_is_not_approved() -> None:

@@ -33,6 +33,7 @@ from reconciler.messages import (
     AskRetry,
     AskThaw,
     AskUndrain,
+    HoldProgress,
     Reply,
     Request,
 )
@@ -76,10 +77,11 @@ class Answering:
         self.asked.append(ask)
         return self.reply
 
-    async def hold(self, ask: AskHold, told: Callable[[str], Awaitable[None]]) -> Reply:
+    async def hold(self, ask: AskHold, told: Callable[[HoldProgress], Awaitable[None]]) -> Reply:
         self.asked.append(ask)
+        await told(HoldProgress(id="H-1"))
         for what in self.waits_for:
-            await told(what)
+            await told(HoldProgress(waiting=what))
         return self.reply
 
     async def invite(self, ask: AskInvite) -> Reply:

@@ -11,7 +11,7 @@ import pytest
 from membership.roster import Timing, Voters
 from membership.view import Peer, PeerState, View, single
 from reconciler.edge.alone import Alone
-from reconciler.edge.requests import Invited, Requests
+from reconciler.edge.requests import FORWARD_S, Invited, Requests
 from reconciler.messages import (
     Ask,
     AskApply,
@@ -26,6 +26,7 @@ from reconciler.messages import (
     AskRetry,
     AskThaw,
     AskUndrain,
+    HoldProgress,
     Reply,
 )
 from reconciler.paging import Page
@@ -153,6 +154,7 @@ async def test_another_leader_decides_and_hears_who_asked_and_where(ask: Ask) ->
 @pytest.mark.parametrize("ask", [*LOCAL, *LEADERS])
 async def test_the_leader_decides_itself_in_the_name_it_was_given(view: View, ask: Ask) -> None:
     rig = Rig(view)
+    rig.holds_after_s = dict.fromkeys(NODES, 0.0)
     assert (await rig.requests.request(ask)).accepted
     assert rig.here == [ask]
     assert rig.sent == []
@@ -232,6 +234,7 @@ async def test_status_and_why_are_this_nodes_own() -> None:
 
 async def test_a_peer_that_took_us_for_the_leader_gets_our_answer() -> None:
     rig = Rig(led_by("n1"))
+    rig.holds_after_s = dict.fromkeys(NODES, 0.0)
     ask = AskUndrain(node="n2", by="bob@n2")
     status, body = await rig.requests.asked_by("n2", msgspec.json.encode(ask))
     assert (status, msgspec.json.decode(body, type=Reply)) == (200, rig.reply)
@@ -267,6 +270,38 @@ async def test_what_is_no_request_is_refused(body: bytes) -> None:
     assert rig.here == []
 
 
+# --- what others must know too ------------------------------------------------------------------------
+
+DRAIN = AskDrain(node="n2", for_s=None, reason="memory", by="alice")
+
+
+def drained(rig: Rig) -> tuple[Reply, float]:
+    async def asking() -> tuple[Reply, float]:
+        reply = await rig.requests.request(DRAIN)
+        return reply, asyncio.get_running_loop().time()
+
+    return run_virtual(asking())
+
+
+def test_what_a_leader_decides_is_answered_once_enough_voters_know_it() -> None:
+    rig = Rig(led_by("n1"))
+    rig.reply = Reply(accepted=True, message="node/n2 is to be emptied")
+    rig.holds_after_s = {"n3": 0.0, "n4": 3.2}
+    reply, took_s = drained(rig)
+    assert reply == rig.reply
+    assert 3.0 < took_s < 5.0
+
+
+def test_what_too_few_know_is_told_as_half_done_and_who_has_it() -> None:
+    rig = Rig(led_by("n1"))
+    rig.holds_after_s = {"n3": 0.0}
+    reply, took_s = drained(rig)
+    assert (reply.accepted, reply.reason) == (False, "NotAcknowledged")
+    assert reply.message.startswith("it is in force on n1, n3 and goes on to the others")
+    assert "2 of 5 voters, a quorum of 3" in reply.message
+    assert took_s < FORWARD_S, "the node that it came by waits no longer"
+
+
 # --- hold -----------------------------------------------------------------------------------------
 
 HOLD = AskHold(reason="smoke in the rack", by="alice")
@@ -276,8 +311,8 @@ def held(rig: Rig) -> tuple[Reply, list[str], float]:
     """The answer to a hold, what it was told to wait for, and after how many seconds it came."""
     said: list[str] = []
 
-    async def told(waiting: str) -> None:
-        said.append(waiting)
+    async def told(line: HoldProgress) -> None:
+        said.append(line.id or line.waiting)
 
     async def asking() -> tuple[Reply, float]:
         reply = await rig.requests.hold(HOLD, told)
@@ -294,7 +329,7 @@ def test_a_hold_is_answered_once_it_counts() -> None:
     reply, said, took_s = held(rig)
     assert reply == rig.reply
     assert took_s == 7.5
-    assert said == ["n2, which leads, to store it"]
+    assert said == ["H-1", "n2, which leads, to store it"], "where it stands is said at once"
 
 
 def test_one_that_does_not_is_told_as_half_done() -> None:
@@ -311,16 +346,10 @@ def test_a_hold_that_is_refused_here_waits_for_nobody() -> None:
     assert held(rig) == (rig.reply, [], 0.0)
 
 
-def test_whoever_asks_without_caring_gets_the_same_answer() -> None:
-    rig = Rig(led_by("n2"))
-    rig.holds_after_s = dict.fromkeys(NODES, 0.0)
-    assert run_virtual(rig.requests.request(HOLD)) == rig.reply
-
-
 def test_one_that_is_alone_holds_at_once() -> None:
     rig = Rig(single("n1", 1))
     rig.requests = Requests("n1", rig, Alone(), Way(rig), rig)
-    assert held(rig) == (rig.reply, [], 0.0)
+    assert held(rig) == (rig.reply, ["H-1"], 0.0)
 
 
 # --- notify and invite ----------------------------------------------------------------------------

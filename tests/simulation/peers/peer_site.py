@@ -17,9 +17,11 @@ from reconciler.edge.assembly import Assembly, Identity, Surroundings
 from reconciler.edge.requests import Requests
 from reconciler.messages import (
     Ask,
+    AskHold,
     AskLook,
     FetchFailed,
     Head,
+    HoldProgress,
     PoolLost,
     PoolObserved,
     Reply,
@@ -372,6 +374,8 @@ class PeerSite(Site):
         requests = node.requests
         if requests is None:
             return None
+        if isinstance(ask, AskHold):
+            return await self._told_by(node, lambda: requests.hold(ask, _unheard))
         return await self._told_by(node, lambda: requests.request(ask))
 
     async def ask(self, ask: Ask) -> None:
@@ -461,3 +465,8 @@ def _story(status: Status) -> str:
         waits = f", waits for {action.waits.on}" if action.waits is not None else ""
         rows.append(f"{action.object} {action.verb} {action.message}{waits}")
     return "; ".join(rows)
+
+
+async def _unheard(line: HoldProgress) -> None:
+    """Whoever asked waits for the answer alone."""
+    del line
