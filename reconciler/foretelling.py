@@ -14,7 +14,7 @@ import msgspec
 from membership.clock import Now
 from membership.ledger import INTENT, Fact, FactValue, Intent, Ledger, SealedSession, Withdrawn
 from reconciler.actions import Action, Answer, CleanShutdown, DisableNode, Verb
-from reconciler.journal import LEADER_LOST, InFlight, JournalState
+from reconciler.journal import LEADER_LOST, RESTARTED, InFlight, JournalState
 from reconciler.records import Answered, AnyEntry, Foretold, Forgotten, Intended, Succeeded
 
 RECENT_S = 60.0
@@ -67,7 +67,8 @@ def outlived(ledger: Ledger, journal: JournalState, now: Now) -> Iterator[tuple[
 
 
 def taken_in(facts: Iterable[Fact], journal: JournalState, me: str, now: Now) -> Iterator[AnyEntry]:
-    """The entries by which our journal follows what other nodes told of their calls."""
+    """The entries by which our journal follows what other nodes told of their calls, and what we told of
+    ours and do not know any more: our journal was lost, and not all that it owed."""
     facts = tuple(facts)
     others = [fact for fact in facts if _of_another(fact, me)]
     succeeded = journal.succeeded
@@ -80,6 +81,9 @@ def taken_in(facts: Iterable[Fact], journal: JournalState, me: str, now: Now) ->
         if isinstance(fact.value, Intent):
             age_s = now.epoch_s - fact.at_epoch_s
             yield from _taken(fact, fact.value, journal, age_s, succeeded)
+    for fact in facts:
+        if isinstance(fact.value, Intent) and fact.value.node == me:
+            yield from _remembered(fact.value, journal, now.epoch_s - fact.at_epoch_s)
     for fact in facts:
         subject = fact.key.removeprefix(INTENT)
         if subject in journal.taken and isinstance(fact.value, Withdrawn):
@@ -95,13 +99,10 @@ def _of_another(fact: Fact, me: str) -> bool:
 def _taken(
     fact: Fact, intent: Intent, journal: JournalState, age_s: float, succeeded: int
 ) -> Iterator[AnyEntry]:
-    try:
-        action = _ACTION.decode(intent.action)
-        answer = _ANSWER.decode(intent.answer) if intent.answer else None
-    except msgspec.DecodeError:
-        return  # Of a newer cxm. What it does shows in the pool, as a foreign operation.
-    if action.call is None:
+    begun = _begun(intent)
+    if begun is None:
         return
+    action, answer = begun
     flight = journal.in_flight.get(intent.txn)
     if flight is not None:
         if answer is not None and flight.by and not flight.sure and answer != flight.answer:
@@ -120,6 +121,31 @@ def _taken(
         answer = LEADER_LOST
     if answer is not None:
         yield Answered(txn=intent.txn, answer=answer)
+
+
+def _begun(intent: Intent) -> tuple[Action, Answer | None] | None:
+    """What was begun, and what came of it; None where that was nothing, or is of a newer cxm: what that
+    one does shows in the pool, as a foreign operation."""
+    try:
+        action = _ACTION.decode(intent.action)
+        answer = _ANSWER.decode(intent.answer) if intent.answer else None
+    except msgspec.DecodeError:
+        return None
+    return (action, answer) if action.call is not None else None
+
+
+def _remembered(intent: Intent, journal: JournalState, age_s: float) -> Iterator[AnyEntry]:
+    """A call of our own: it is known, or has lost its caller together with our journal."""
+    begun = _begun(intent)
+    known = intent.txn in journal.in_flight or journal.taken.get(intent.subject) == intent.txn
+    if begun is None or known:
+        return
+    action, answer = begun
+    yield Foretold(txn=intent.txn, subject=intent.subject)
+    if answer is not None and age_s > RECENT_S and not _owes(action):
+        return
+    yield Intended(txn=intent.txn, action=action, subject=intent.subject)
+    yield Answered(txn=intent.txn, answer=answer if answer is not None else RESTARTED)
 
 
 def _superseded(subject: str, journal: JournalState) -> Iterator[AnyEntry]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from fencing import may_run
 from membership.clock import Now
-from membership.ledger import HOLD, Approval, Fact, FactValue, Hold, Ledger
+from membership.ledger import HOLD, INTENT, Approval, Fact, FactValue, Hold, Ledger
 from membership.roster import Candidacy
 from membership.view import View
 from reconciler.accusing import Hearing, accused
@@ -87,6 +87,8 @@ from reconciler.records import (
     DaemonStarted,
     Diverged,
     Excepted,
+    Foretold,
+    Forgotten,
     FoundOpen,
     Intended,
     Record,
@@ -392,6 +394,8 @@ class Reconciler:
     def _take_in(self, facts: Iterable[Fact], now: Now) -> None:
         for entry in tuple(taken_in(facts, self._journal, self._me, now)):
             self._write(now, entry)
+            if isinstance(entry, Answered) and not self._journal.in_flight[entry.txn].by:
+                self._tell_answer(self._journal.in_flight[entry.txn], now)
 
     def _answer(self, txn: str, answer: Answer, now: Now) -> None:
         if txn not in self._journal.in_flight:
@@ -551,12 +555,19 @@ class Reconciler:
         self._planned_for = self._in_force()
         if self._leading.may_act(now) and self._ground().follows:
             self._emit(desired, now)
-            for key, gone in () if self._view.alone else outlived(self._ledger, self._journal, now):
-                self._share(now, key, gone)
+            self._withdraw_outlived(now)
         for entry in tuple(noticed(self._plan, self._journal)):
             self._write(now, entry)
         self._prove(observed, now)
         self._due_s = self._next(now)
+
+    def _withdraw_outlived(self, now: Now) -> None:
+        if self._view.alone:
+            return
+        for key, gone in tuple(outlived(self._ledger, self._journal, now)):
+            self._share(now, key, gone)
+            if (subject := key.removeprefix(INTENT)) in self._journal.taken:
+                self._write(now, Forgotten(subject=subject))
 
     def _learn(self, desired: Desired, observed: Observed, now: Now) -> None:
         """Let the observation settle what was in flight, and remember what was seen of each VM."""
@@ -590,6 +601,8 @@ class Reconciler:
             txn = f"cxm-{self._view.term}-{self._journal.last_seq + 1}"
             if call.subject in self._journal.busy:
                 continue
+            if not self._view.alone:
+                self._write(now, Foretold(txn=txn, subject=call.subject))
             self._write(now, Intended(txn=txn, action=action, subject=call.subject))
             if isinstance(call, StartOn | ResumeOn | PoolMigrate):
                 self._may_run(call, now)

@@ -189,7 +189,7 @@ class Excepted(Entry, tag="exception", frozen=True, kw_only=True):
 
 
 class Foretold(Entry, tag="foretold", frozen=True, kw_only=True):
-    """The leader's latest call on `subject`, as its fact in the ledger told it, was taken in."""
+    """The latest call on `subject` of which the ledger tells is known here: it is ours, or was taken in."""
 
     txn: str
     subject: str

@@ -23,7 +23,7 @@ from reconciler.actions import (
 )
 from reconciler.foretelling import FORGET_S, RECENT_S, outlived, still_told, taken_in, told
 from reconciler.inflight import settle
-from reconciler.journal import LEADER_LOST, InFlight, JournalState, OwnStop, replay
+from reconciler.journal import LEADER_LOST, RESTARTED, InFlight, JournalState, OwnStop, replay
 from reconciler.messages import FactsMerged
 from reconciler.records import (
     Answered,
@@ -130,8 +130,41 @@ def test_the_same_fact_again_changes_nothing() -> None:
 
 
 def test_our_own_calls_are_not_foretold_to_us() -> None:
-    journal = led_by("anna", 2)
+    journal = led_by("anna", 2, Foretold(txn="t1", subject=VM))
     assert take(journal, fact("t1", node="anna")) == []
+
+
+def test_our_own_calls_that_our_journal_has_lost_are_ours_again() -> None:
+    """They have lost their caller, and what they owe is owed."""
+    journal = led_by("anna", 2)
+    lost = fact("t1", STOP, verb=Verb.RESTART, node="anna")
+    entries = take(journal, lost)
+    assert entries[-1] == Answered(txn="t1", answer=RESTARTED)
+    assert journal.in_flight["t1"].by == ""
+    assert list(journal.own_stops) == [VM]
+    assert take(journal, lost) == []
+    old = replace(fact("t2", node="anna", answer=Done(), age_s=RECENT_S + 1.0), key="intent/x")
+    take(journal, old)
+    assert "t2" not in journal.in_flight, "that is history"
+
+
+@pytest.mark.parametrize("call", ["stop", "cordon"])
+def test_a_node_whose_journal_was_moved_away_gives_back_what_it_took(call: str) -> None:
+    """A VM that was stopped to be started anew is started; a node that was closed is opened."""
+    tree = desired(nodes={"xen1": {}}, vms={"web1": {"state": "running"}})
+    house = parliament(tree, pool(tree, vms={"web1": {}}))
+    what = STOP if call == "stop" else DisableNode(node=HOST)
+    verb = Verb.RESTART if call == "stop" else Verb.CORDON
+    told_ = fact("cxm-2-57", what, verb=verb, node="anna", answer=Done())
+    anna = house["anna"]
+    house.kill("anna")
+    anna.records.clear()
+    anna.ledger = anna.ledger.merge([replace(told_, key=f"intent/{what.subject}")])
+    house.boot("anna")
+    journal = replay(anna.records)
+    assert (set(journal.own_stops), journal.own_cordons) == (
+        ({VM}, set()) if call == "stop" else (set(), {HOST})
+    )
 
 
 def test_other_facts_are_none_of_its_business() -> None:
