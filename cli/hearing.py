@@ -16,14 +16,11 @@ from cli.options import Invocation
 from cli.render.peers import unseen
 from cli.settings import node_settings
 from membership.clock import Now
-from membership.view import View
+from membership.view import SOCKET, View
 from reconciler.report_peers import leadership, peers
 from reconciler.status import Condition, LeaderState, Status, Verdict
 from reconciler.takeover import Stage
 from schema.settings import Settings
-
-SOCKET = "heartbeatd.sock"
-"""Where `cxm-heartbeatd` tells its view, one line of JSON each (`membership.edge.door`)."""
 
 _WITHIN_S = 3.0
 _LONGEST_VIEW = 1024 * 1024

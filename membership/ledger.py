@@ -37,12 +37,15 @@ SCOPES = ("intent", "drift", "rebalance", "recovery", "fencing")
 DEFAULT_SCOPES = ("intent", "drift", "rebalance")
 HOLD = "hold/"
 INTENT = "intent/"
+ALARM = "alarm/"
+LOST = "lost/"
 
-TOMBSTONES: Mapping[str, int] = {HOLD: 100, INTENT: 1000}
+TOMBSTONES: Mapping[str, int] = {HOLD: 100, INTENT: 1000, ALARM: 200, LOST: 1000}
 """How many withdrawn facts under a prefix are kept: the newest. A copy that was away for so long that
 more than those were withdrawn meanwhile brings back what it still knows. An intent is withdrawn again
-by the leader; a hold stands again until somebody looks: with 100 releases in between that is no
-accident. Below these numbers nothing that was withdrawn comes back."""
+by the leader, as is the loss of a VM that runs; the end of an alarm is told twice; a hold stands again until
+somebody looks: with 100 releases in between that is no accident. Below these numbers nothing that was
+withdrawn comes back. Other keys name nodes, VMs and devices of the tree, of which there are so many."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What would not fit elsewhere (an index, a file of another tool) is no term and no number of a fact."""

@@ -11,6 +11,12 @@ from msgspec.structs import replace
 from membership.roster import Voters
 from schema.model import Frozen
 
+SOCKET = "heartbeatd.sock"
+"""Where `cxm-heartbeatd` tells its view, one line of JSON each, in the run directory."""
+
+LEDGER = "ledger"
+"""Note of a peer: the digest of its ledger. One that says nothing of it is not known to have ours."""
+
 
 class PeerState(StrEnum):
     """What is believed of a peer. `dead` is a belief; proof is a certificate's business."""

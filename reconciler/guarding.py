@@ -15,7 +15,7 @@ from fencing.devices import DeviceUse, Level, levels
 from fencing.evidence import CERTIFICATE, POWER_OFF
 from fencing.judgement import Belief, Verdict
 from fencing.ladder import Fail, Ladder, Look, Order, Prove, Rung, Switch
-from membership.ledger import Withdrawn
+from membership.ledger import LOST, Withdrawn
 from membership.proofs import Attempt, Certificate, FenceOrder, Unproven
 from reconciler.accusing import Hearing
 from reconciler.adoption import adopt
@@ -101,7 +101,7 @@ class Guarding:
                     look = LookAtPower(node=node.name, round=DRILL, devices=(use,))
                     wants.effects.append(look)
         for lost, where in ended(at, deaths, adoption):
-            wants.facts.append((f"lost/{lost.vm}", Withdrawn(by="cxm"), at.view.term))
+            wants.facts.append((f"{LOST}{lost.vm}", Withdrawn(by="cxm"), at.view.term))
             if where:
                 wants.entries.append(Recovered(vm=lost.vm, node=where, died_with=lost.node))
         return wants

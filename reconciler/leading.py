@@ -14,7 +14,7 @@ from membership.clock import Now
 from membership.ledger import FactValue, FoundedVoters, Ledger, SealedSession
 from membership.proofs import UNREAD, Unread
 from membership.roster import Roster
-from membership.view import PeerState, View
+from membership.view import LEDGER, PeerState, View
 from reconciler.journal import JournalState
 from reconciler.messages import (
     Announce,
@@ -29,13 +29,13 @@ from reconciler.messages import (
     TermClaimed,
     TreeLoaded,
 )
-from reconciler.mustering import Peering, change, found, muster, staged
+from reconciler.mustering import STAGED, Peering, change, found, muster, staged
 from reconciler.observed import Observed
 from reconciler.patience import Patience
 from reconciler.probing import Probing, asked
 from reconciler.records import AnyEntry, LeaderChanged, TookOver
 from reconciler.reigns import Reigns, led_alone
-from reconciler.sharing import LEDGER, by_itself, lacking, level, silent
+from reconciler.sharing import by_itself, lacking, level, silent
 from reconciler.sharing import unread as unread_of
 from reconciler.takeover import READ, Stage, Takeover, TakeoverEvent
 from schema.model import Desired, Mode
@@ -351,7 +351,7 @@ class Leading:
         """What the heartbeats tell others of this node."""
         notes = {LEDGER: ground.ledger.digest}
         if ground.tree is not None:
-            notes["staged"] = staged(ground.tree.head.revision, ground.tree.digest)
+            notes[STAGED] = staged(ground.tree.head.revision, ground.tree.digest)
         return notes
 
 

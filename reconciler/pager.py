@@ -14,13 +14,10 @@ from collections.abc import Collection, Mapping
 from math import inf
 
 from membership.clock import Now
-from membership.ledger import HOLD, AlarmTold, FactValue, Ledger, Withdrawn
+from membership.ledger import ALARM, HOLD, AlarmTold, FactValue, Ledger, Withdrawn
 from membership.view import PeerState, View
 from reconciler.paging import RANK, Page, Severity, Situation, alarms, dead_after_s, ended, over
 from reconciler.records import Paged, PageEnded
-
-ALARM = "alarm/"
-"""Keys of the notes in the ledger."""
 
 GRACE_S = 2.0
 """How much longer than `deadAfter` nobody may lead before a node speaks for itself: a successor is mostly
@@ -125,4 +122,11 @@ def _own(key: str, me: str) -> bool:
 
 def _news(page: Page, note: AlarmTold | None) -> bool:
     """What was told and has become worse is told again: some ways want to hear of the worst alone."""
-    return note is None or RANK[page.severity] > RANK[Severity(note.severity)]
+    return note is None or RANK[page.severity] > _rank(note.severity)
+
+
+def _rank(word: str) -> float:
+    """Of what a peer told, which may be of a newer cxm: a word that is not known here is as bad as any, and
+    nothing is told again after it."""
+    known = {severity.value: rank for severity, rank in RANK.items()}
+    return known.get(word, inf)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from membership.clock import Now
 from membership.view import View
+from reconciler.mustering import STAGED
 from reconciler.status import Leadership, LeaderState, PeerStatus
 from reconciler.takeover import Stage
 
@@ -51,7 +52,7 @@ def peers(view: View) -> tuple[PeerStatus, ...]:
             channels={channel: state.value for channel, state in peer.channels.items()},
             last_heard_s=peer.last_heard_s,
             sees=peer.sees,
-            staged=peer.notes.get("staged", ""),
+            staged=peer.notes.get(STAGED, ""),
             problem=peer.problem,
         )
         for name, peer in sorted(view.peers.items())

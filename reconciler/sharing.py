@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from membership.ledger import Ledger
-from membership.view import PeerState, View
+from membership.view import LEDGER, PeerState, View
 
 _HERE = (PeerState.ALIVE, PeerState.SUSPECT)
-
-LEDGER = "ledger"
-"""Note of a peer: the digest of its ledger."""
 
 
 def others(view: View) -> tuple[str, ...]:

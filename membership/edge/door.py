@@ -23,7 +23,6 @@ from membership.roster import Candidacy
 from membership.view import View
 from schema.model import Frozen
 
-SOCKET = "heartbeatd.sock"
 READERS = "cxm"
 MOST_CONNECTIONS = 16
 LONGEST_LINE = 64 * 1024

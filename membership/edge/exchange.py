@@ -22,7 +22,7 @@ from membership.edge.peer_server import Host
 from membership.edge.peer_wire import Known, Told, batches, decoded
 from membership.ledger import Fact, as_said
 from membership.roster import Roster
-from membership.view import PeerState, View
+from membership.view import LEDGER, PeerState, View
 
 SHARE_S = 2.0
 """A peer that does not acknowledge within this time is not reachable."""
@@ -73,7 +73,7 @@ class Exchange:
         now_s = asyncio.get_running_loop().time()
         for name in self._client.names:
             peer = view.peers.get(name)
-            theirs = peer.notes.get("ledger", ours) if peer is not None else ours
+            theirs = peer.notes.get(LEDGER) if peer is not None else ours
             lately = now_s - self._tried_s.get(name, float("-inf")) < AGAIN_S
             if theirs != ours and not lately and not self._turn(name).locked():
                 self._tried_s[name] = now_s

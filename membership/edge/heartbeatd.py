@@ -15,7 +15,7 @@ from typing import Any
 
 from membership.edge import log, node_settings
 from membership.edge.beating import Beating
-from membership.edge.door import SOCKET, Asked, Door
+from membership.edge.door import Asked, Door
 from membership.edge.key_file import KeyFile
 from membership.edge.node_settings import NodeSettings
 from membership.edge.pinned import pin
@@ -25,6 +25,7 @@ from membership.edge.state_lock import StateLock
 from membership.edge.stored import ROSTER, MemoryFile, Unusable, Watched, read_roster
 from membership.edge.supervision import supervisor
 from membership.events import Machine
+from membership.view import SOCKET
 
 NAME = "cxm-heartbeatd"
 LOOK_EVERY_S = 1.0

@@ -23,16 +23,14 @@ from membership.edge.link import HeartbeatLink
 from membership.edge.peer_server import PeerServer
 from membership.edge.sealing import Sealer
 from membership.edge.secret_files import SecretError
+from membership.edge.stored import ROSTER
 from membership.ledger import Fact, Ledger, Target
 from membership.roster import Candidacy, Door, Roster, Timing
-from membership.view import View, unknown
+from membership.view import SOCKET, View, unknown
 from reconciler.edge.clock import boot_s
 from reconciler.edge.revisions import UnreadableTree, read_tree
 from reconciler.edge.source import SubversionSource
 from reconciler.messages import Staged
-
-SOCKET = "heartbeatd.sock"
-ROSTER = "membership.json"
 
 RENEW_S = 1.0
 RENEW_WITHIN_S = 2.0

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from cli.render.peers import leader_lines, members_lines
 from cli.render.status import status_lines
 from cli.render.text import plain
-from membership.edge.door import SOCKET, line_of
+from membership.edge.door import line_of
 from membership.roster import Voters
-from membership.view import Peer, PeerState, View, unknown
+from membership.view import SOCKET, Peer, PeerState, View, unknown
 from reconciler.messages import Reply
 from reconciler.status import Status
 from reconciler.why import Why

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import Fact, Hold, Ledger, TermClaim, Withdrawn
+from membership.ledger import AlarmTold, Fact, Hold, Ledger, TermClaim, Withdrawn
 from membership.view import Health, Peer, PeerState, View
 from reconciler.pager import GRACE_S, LONGEST_TITLE, Pager, notes
 from reconciler.paging import Page, Severity, Situation, over
@@ -198,6 +198,17 @@ def test_what_becomes_worse_is_told_again_and_what_becomes_better_is_not() -> No
     assert rig.look(view("anna", cleo=BLIND)) == []
     assert rig.look(view("anna", cleo=DEAD)) == []
     assert rig.look(view("anna")) == [("peer/cleo", "ok")]
+
+
+def test_how_bad_a_newer_version_found_it_is_as_bad_as_any() -> None:
+    """Its word is durable: whoever does not know it must not end by it."""
+    rig = Rig()
+    rig.hold()
+    told = AlarmTold(severity="emergency", title="held")
+    rig.ledger = rig.ledger.merge(
+        [Fact(key="alarm/hold/H", term=1, seq=9, at_epoch_s=0.0, value=told)]
+    )
+    assert rig.look(view("anna")) == []
 
 
 def test_its_own_muteness_is_told_by_whoever_is_mute_whoever_leads() -> None:

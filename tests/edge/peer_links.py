@@ -15,8 +15,8 @@ from membership.edge.identity import Identity
 from membership.edge.key_file import KeyFile
 from membership.ledger import Drain, Fact, Ledger, Target
 from membership.roster import Candidacy, Member, Roster, Timing
-from membership.view import Peer, PeerState, View
-from reconciler.edge.peering import SOCKET, PeerLink
+from membership.view import SOCKET, Peer, PeerState, View
+from reconciler.edge.peering import PeerLink
 from reconciler.edge.revisions import RevisionStore
 from reconciler.edge.source import SubversionSource
 from reconciler.edge.subversion import Subversion

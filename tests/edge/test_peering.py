@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from membership.edge.invitation import accept
+from membership.edge.stored import ROSTER
 from membership.ledger import Target
 from membership.roster import Candidacy, Member, Roster
 from reconciler.edge import peering
 from reconciler.edge.alone import Alone
-from reconciler.edge.peering import ROSTER
 from schema import tree
 from tests.edge.peer_links import (
     KEY,

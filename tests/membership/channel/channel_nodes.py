@@ -73,10 +73,11 @@ class ChannelNode:
         self.exchange.follow(Roster(cluster_id=CLUSTER, me=self.name, members=members))
 
     def see(self, states: Mapping[str, PeerState], notes: Mapping[str, str] | None = None) -> None:
-        """What the heartbeats say: the peers' states, and the digests that they tell."""
-        told = notes or {}
+        """What the heartbeats say: the peers' states, and the digests that they tell, "" for none; where
+        nothing is said here, ours."""
+        told = {**dict.fromkeys(states, self.ledger.digest), **(notes or {})}
         peers = {
-            name: Peer(state=state, notes={"ledger": told[name]} if name in told else {})
+            name: Peer(state=state, notes={"ledger": told[name]} if told[name] else {})
             for name, state in states.items()
         }
         view = View(

@@ -154,6 +154,14 @@ async def test_ledgers_that_differ_become_the_same_in_both_directions() -> None:
     assert (one.taken, two.taken) == (2, 2)
 
 
+async def test_a_peer_that_says_nothing_of_its_ledger_may_lack_something() -> None:
+    one, two = ChannelNode("xen1"), ChannelNode("xen2")
+    one.take([fact(1)])
+    async with running(one, two):
+        one.see({"xen2": ALIVE}, {"xen2": ""})
+        await until(lambda: one.ledger == two.ledger)
+
+
 async def test_ledgers_that_differ_for_ever_are_compared_once_a_second() -> None:
     one, two = ChannelNode("xen1"), ChannelNode("xen2")
     one.take([fact(1)])

@@ -134,6 +134,7 @@ async def test_a_ledger_that_cannot_be_written_is_not_acknowledged() -> None:
     one, two = ChannelNode("xen1"), ChannelNode("xen2")
     two.broken = OSError("disk full")
     async with running(one, two):
+        one.take([fact(1)])
         assert await one.exchange.share([fact(1)]) == {"xen2": False}
 
 
