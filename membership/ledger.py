@@ -148,7 +148,8 @@ class FoundedVoters(Value, tag="voters", frozen=True, kw_only=True):
 
     `slots` are the places on a shared disk of all who ever voted: who is removed may not know it yet.
     `addresses` are those of the names, as their tree has them: a tree may drop who still votes, and whose
-    agreement is needed to be dropped.
+    agreement is needed to be dropped. `disks` likewise: the paths by which the names reach a disk that votes,
+    whatever their tree says by now.
     """
 
     epoch: int
@@ -158,6 +159,7 @@ class FoundedVoters(Value, tag="voters", frozen=True, kw_only=True):
     term: int = 0
     disk: bool = False
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    disks: Mapping[str, str] = field(default_factory=dict)
 
 
 class AlarmTold(Value, tag="alarm", frozen=True, kw_only=True):

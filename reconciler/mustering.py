@@ -59,7 +59,6 @@ def muster(
     beat = desired.cluster.heartbeat
     places = _addresses(desired, founded)
     slots = _slots([*places], founded)
-    own = desired.nodes.get(me)
     return Roster(
         cluster_id=desired.cluster.id,
         me=me,
@@ -70,7 +69,7 @@ def muster(
             suspect_after_s=beat.suspect_after_s,
             dead_after_s=beat.dead_after_s,
         ),
-        disk=own.heartbeat.disk if own is not None else None,
+        disk=_voting_disk(me, desired, founded),
         engine=peering.engine,
         revision=tree[0],
         digest=tree[1],
@@ -80,6 +79,13 @@ def muster(
             if name not in places
         ),
     )
+
+
+def _voting_disk(me: str, desired: Desired, founded: FoundedVoters | None) -> str | None:
+    """The disk by which this node takes part: as long as it votes, the one that was agreed. Were it taken
+    from a node by its tree alone, nobody might be able to lead, and to take that back."""
+    agreed = founded.disks.get(me) if founded is not None and founded.disk else None
+    return agreed if agreed is not None else _disk_of(me, desired)
 
 
 def _addresses(desired: Desired, founded: FoundedVoters | None) -> dict[str, tuple[str, ...]]:
@@ -145,6 +151,7 @@ def found(desired: Desired, me: str, view: View, tree: tuple[int, str]) -> Found
         slots=slots,
         disk=disk,
         addresses=_addresses(desired, None),
+        disks=_disks(names, desired, None) if disk else {},
     )
 
 
@@ -170,7 +177,8 @@ def change(
     if founded.term > view.term:
         return None
     steps = _steps(desired, me, view, founded)
-    after = next((step for step in steps if _can_lead(step, desired, view)), None)
+    works = _voting_disk(view.me, desired, founded) is not None and not view.health.disk
+    after = next((step for step in steps if _can_lead(step, view, works=works)), None)
     if after is None:
         return None
     if founded.term < view.term:
@@ -189,6 +197,7 @@ def change(
         term=view.term,
         disk=after.disk,
         addresses={name: known[name] for name in after.names if name in known},
+        disks=_disks(after.names, desired, founded) if after.disk else {},
     )
 
 
@@ -204,7 +213,9 @@ def _steps(desired: Desired, me: str, view: View, founded: FoundedVoters) -> Ite
     gone = sorted((name for name in names if name not in wanted), key=lambda name: name == me)
     new = [name for name in wanted if name not in names and _ready(name, view)]
     fewer = [tuple(name for name in names if name != leaving) for leaving in gone]
-    shared = _share_disk(names, desired, view, founded.slots)
+    shared = _share_disk(names, desired, view, founded.slots) and not (
+        disk and any(_disk_of(name, desired) != path for name, path in founded.disks.items())
+    )
     if any(_addresses(desired, founded)[name] != at for name, at in founded.addresses.items()):
         yield Voters(names=names, disk=disk)
     if disk and len(names) == 1:
@@ -238,10 +249,19 @@ def _disk_of(name: str, desired: Desired) -> str | None:
     return node.heartbeat.disk if node is not None else None
 
 
-def _can_lead(voters: Voters, desired: Desired, view: View) -> bool:
-    """Whether enough of them are here by now for anybody to lead. Nobody is never enough."""
+def _disks(
+    names: Sequence[str], desired: Desired, founded: FoundedVoters | None
+) -> Mapping[str, str]:
+    """The paths of a disk that votes: as agreed when it became a voter."""
+    agreed = founded.disks if founded is not None and founded.disk else {}
+    paths = {name: agreed.get(name) or _disk_of(name, desired) for name in names}
+    return {name: path for name, path in paths.items() if path is not None}
+
+
+def _can_lead(voters: Voters, view: View, *, works: bool) -> bool:
+    """Whether enough of them are here by now for anybody to lead, where the disk `works`. Nobody is never
+    enough."""
     here = [name for name in voters.names if name == view.me or _ready(name, view)]
-    works = _disk_of(view.me, desired) is not None and not view.health.disk
     return bool(here) and len(here) + (voters.disk and works) >= voters.quorum
 
 

@@ -77,6 +77,34 @@ def test_the_disk_comes_and_goes_as_a_voter_of_its_own(
     assert after(wanted, founded, heard, on_disk=(3, 4)) == then, why
 
 
+@pytest.mark.parametrize("path", [None, "/other"])
+def test_a_tree_that_takes_the_disk_away_while_one_is_dead_can_be_taken_back(
+    path: str | None,
+) -> None:
+    """Bert is dead, and anna leads by the disk: were it gone at once nobody could lead, and nobody revert."""
+    founded = replace(pair(True, *BOTH), disks={"anna": "/d", "bert": "/d"})
+    heartbeat = {} if path is None else {"heartbeat": {"disk": path}}
+    taken = desired(nodes={name: {"roles": ["run", "peer"], **heartbeat} for name in BOTH})
+    assert after(taken, founded, ("anna",), on_disk=(3, 4)) is None
+    roster = muster(taken, "anna", PEERING, founded, TREE_NAME)
+    assert (roster.disk, roster.voters.disk) == ("/d", True)
+    assert muster(shared(*BOTH), "anna", PEERING, founded, TREE_NAME).disk == "/d"
+    # Once both are here it goes out, and only then the tree's word counts.
+    assert after(taken, founded, BOTH, on_disk=(3, 4)) == (BOTH, False)
+    without = replace(founded, disk=False, disks={}, epoch=5)
+    assert muster(taken, "anna", PEERING, without, TREE_NAME).disk == path
+
+
+def test_the_paths_of_a_disk_are_agreed_when_it_becomes_a_voter() -> None:
+    seen = view(*BOTH, epoch=4, term=3)
+    made = change(shared(*BOTH), "anna", seen, pair(False, *BOTH), 9)
+    assert made is not None
+    assert made.disks == {"anna": "/d", "bert": "/d"}
+    first = found(shared(*BOTH), "anna", view(*BOTH), TREE_NAME)
+    assert first is not None
+    assert first.disks == made.disks
+
+
 def test_a_disk_that_does_not_work_neither_comes_in_nor_lets_anybody_go() -> None:
     assert after(shared(*BOTH), pair(False, *BOTH), BOTH, health=SICK) is None
     assert after(shared("anna"), pair(True, *BOTH), ("anna",), health=SICK) is None
