@@ -14,7 +14,7 @@ import msgspec
 
 from cli.envelope import Failure, Fault, Finding, failure
 from cli.render.text import line
-from reconciler.messages import AskHold, HoldProgress, Reply
+from reconciler.messages import AskHold, AskRelease, Progress, Reply
 from reconciler.status import Status
 
 T = TypeVar("T")
@@ -89,12 +89,19 @@ class Control:
 
         It stands where it is stored from the first moment on, whatever is waited for.
         """
+        return self._brought("hold", ask, told)
+
+    def release(self, ask: AskRelease, told: Callable[[str], None]) -> Reply:
+        """Likewise for the end of one."""
+        return self._brought("release", ask, told)
+
+    def _brought(self, verb: str, ask: AskHold | AskRelease, told: Callable[[str], None]) -> Reply:
         within_s, stored, said = self._timeout_s or DECIDE_WITHIN_S, "", ""
         try:
-            for row in self._rows("POST", "/v1/hold", _without_asker(ask), within_s):
-                line = _decoded(row, HoldProgress)
+            for row in self._rows("POST", f"/v1/{verb}", _without_asker(ask), within_s):
+                line = _decoded(row, Progress)
                 if line.reply is not None:
-                    return _accepted(line.reply)
+                    return _accepted(line.reply, stored)
                 if line.id:
                     stored = line.id
                 else:
@@ -104,7 +111,7 @@ class Control:
         except NoDaemon as absent:
             if not stored:
                 raise
-            raise _half_held(stored, said, absent.reason) from None
+            raise _half_brought(verb, stored, said, absent.reason) from None
 
     def ask_for(self, verb: str, ask: msgspec.Struct, kind: type[T]) -> T:
         """The answer to a POST whose answer is more than yes or no. Raises NoDaemon, Failure."""
@@ -176,23 +183,28 @@ def _decoded(answer: bytes, kind: type[T]) -> T:
         raise failure("error", "Protocol", message, hint) from None
 
 
-def _accepted(reply: Reply) -> Reply:
+def _accepted(reply: Reply, identity: str = "") -> Reply:
     if not reply.accepted:
-        raise _declined(reply)
+        raise _declined(reply, identity)
     return reply
 
 
-def _half_held(hold: str, waiting: str, why: str) -> Failure:
-    """It was stored before anything else was said of it."""
+def _half_brought(verb: str, hold: str, waiting: str, why: str) -> Failure:
+    """It was stored before anything else was said of it, and stays so."""
+    what = f"the hold {hold}" if verb == "hold" else f"the release of {hold}"
     waited = f"; the daemon was waiting for {waiting}" if waiting else ""
-    message = f"{hold} is in force on this node{waited}: {why}"
-    return failure("partial", "NotAcknowledged", message, "cxm status shows it; ask again")
+    message = (
+        f"{what} stands: it is in force on this node, and goes on to the others{waited}: {why}"
+    )
+    fault = Fault("NotAcknowledged", message, "cxm status shows it; cxm members, who is reached")
+    return Failure(Finding("partial", {"id": hold}, errors=(fault,)))
 
 
-def _declined(reply: Reply) -> Failure:
-    """What is not done, or not by all, in the daemon's words."""
+def _declined(reply: Reply, identity: str = "") -> Failure:
+    """What is not done, or not by all, in the daemon's words. `identity`: of the hold it is about."""
     verdict = DECLINED.get(reply.reason, "refused")
-    data = {"notes": list(reply.notes)} if reply.notes else {}
+    data: dict[str, object] = {"notes": list(reply.notes)} if reply.notes else {}
+    data |= {"id": identity} if identity else {}
     fault = Fault(reply.reason or "Refused", reply.message)
     return Failure(Finding(verdict, data, [line(note) for note in reply.notes], errors=(fault,)))
 

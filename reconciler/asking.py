@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from membership.clock import Now
 from membership.ledger import SCOPES, Approval, Drain, FactValue, Freeze, Hold, Withdrawn
-from membership.view import PeerState
+from membership.view import PeerState, View
 from reconciler.decision import Decision, refused
 from reconciler.facts import Facts
 from reconciler.messages import (
@@ -253,12 +253,28 @@ def _hand_over(ask: AskHandOver, facts: Facts) -> Decision:
         return refused("NotLeader", f"{view.leader or 'nobody'} leads, not {facts.me}")
     if ask.to == facts.me:
         return refused("LeadsAlready", f"{facts.me} leads already")
-    heir = view.peers.get(ask.to) if ask.to is not None else None
-    if ask.to is not None and (heir is None or heir.state is not PeerState.ALIVE):
-        state = heir.state.value if heir is not None else "no peer"
-        return refused("NotAlive", f"{ask.to} cannot lead: it is {state}")
+    others = {name: peer.state for name, peer in view.peers.items() if name != facts.me}
+    if ask.to is not None and ask.to not in others:
+        there = ", ".join(sorted(others)) or "none"
+        return refused("UnknownPeer", f"there is no peer {ask.to}; the others are: {there}")
+    if ask.to is not None and others[ask.to] is not PeerState.ALIVE:
+        return refused("NotAlive", f"{ask.to} cannot lead: it is {others[ask.to].value}")
+    heirs = [
+        name for name, state in others.items() if state is PeerState.ALIVE and _may_lead(name, view)
+    ]
+    if not heirs:
+        states = ", ".join(f"{name} is {state.value}" for name, state in sorted(others.items()))
+        message = f"nobody else could lead: {states or 'there is no other peer'}"
+        return refused("NobodyElse", f"{message}; {facts.me} goes on")
+    if ask.to is not None and ask.to not in heirs:
+        return refused("NoVoter", f"{ask.to} cannot lead: it has no vote yet (cxm leader)")
     message = f"{facts.me} hands over to {ask.to or 'whoever can lead'}, asked by {ask.by}"
     return Decision(Reply(accepted=True, message=message), hand_over=ask.to or "")
+
+
+def _may_lead(name: str, view: View) -> bool:
+    """Voters elect one of themselves; an engine that counts no votes lets any peer lead."""
+    return not view.voters.names or name in view.voters.names
 
 
 def _retry(ask: AskRetry, facts: Facts) -> Decision:

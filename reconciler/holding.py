@@ -91,16 +91,37 @@ def _keepers_missing(view: View, have: Collection[str]) -> str:
     return f"{some}{', '.join(lacking)} to store it"
 
 
-def not_everywhere(hold: str, spread: Spread, waiting: str) -> str:
-    """What is told of a hold that does not count yet, when nobody waits for it any longer."""
+class Brought(Frozen, frozen=True, kw_only=True):
+    """What is brought to other nodes: as people call it, and what is so until it has come there."""
+
+    what: str
+    until_then: str
+
+
+def hold(identity: str) -> Brought:
+    return Brought(
+        what=identity,
+        until_then="a leader out of reach may go on. Look at cxm members, and where a node is not reached"
+        " hold on that one too, or stop its cxmd",
+    )
+
+
+def release(identity: str) -> Brought:
+    return Brought(
+        what=f"the release of {identity}",
+        until_then="it is held there. Look at cxm members",
+    )
+
+
+def not_everywhere(brought: Brought, spread: Spread, waiting: str) -> str:
+    """What is told of something that does not count yet, when nobody waits for it any longer."""
     names, _ = keepers(spread.view)
     lacking = [
         name for name in sorted({*names, *to_be_told(spread.view)}) if name not in spread.have
     ]
     unknown = f"; not known to be on {', '.join(lacking)}" if lacking else ""
     return (
-        f"{hold} is in force where it is stored: on {', '.join(sorted(spread.have))}{unknown}."
+        f"{brought.what} is in force where it is stored: on {', '.join(sorted(spread.have))}{unknown}."
         f" Waited in vain for {waiting}. It goes on to the others as soon as they are reached; until"
-        " then a leader out of reach may go on. Look at cxm members, and where a node is not reached"
-        " hold on that one too, or stop its cxmd"
+        f" then {brought.until_then}"
     )

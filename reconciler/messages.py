@@ -356,9 +356,9 @@ class Reply(Frozen, frozen=True, kw_only=True):
     """The number of the look at Subversion that will have seen everything committed by now."""
 
 
-class HoldProgress(Frozen, frozen=True, kw_only=True):
-    """A line of the answer to `hold`: its `id` as soon as it is durable here, then what it waits for, until
-    the last one has the reply."""
+class Progress(Frozen, frozen=True, kw_only=True):
+    """A line of the answer to `hold` and `release`: the hold's id as soon as it, or its end, is durable here,
+    then what it waits for, until the last one has the reply."""
 
     id: str = ""
     waiting: str = ""

@@ -15,11 +15,19 @@ from reconciler.messages import AskRelease
 @click.argument("identity", metavar="ID")
 @click.option("--reason", default="", help="Why it may go on; the journal keeps it.")
 def command(identity: str, reason: str) -> Finding:
-    """End the hold of this id, exactly as cxm status shows it."""
+    """End the hold of this id, exactly as cxm status shows it.
+
+    It waits like cxm hold, until whoever leads has it. Exit 5: the release is in force where it is
+    stored, but not all that have to know of it could be reached: there it is held still.
+    """
     run = invocation()
     granting.known_here(run)
     ask = AskRelease(id=identity, reason=reason, by="")
-    reply = asking.need_daemon(run, lambda control: control.post("release", ask))
+
+    def waiting(what: str) -> None:
+        run.note(f"waiting for {what}")
+
+    reply = asking.need_daemon(run, lambda control: control.release(ask, waiting))
     left = _left(identity)
     rows = [line(reply.message or f"{identity} is released"), *(line(row) for row in _still(left))]
     return Finding("converged", {"id": identity, "left": left}, rows)

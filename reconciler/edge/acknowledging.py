@@ -9,7 +9,7 @@ from typing import Protocol
 
 from membership.roster import Timing
 from membership.view import View
-from reconciler.holding import Spread, kept, not_everywhere, to_be_told, waits_for
+from reconciler.holding import Brought, Spread, kept, not_everywhere, to_be_told, waits_for
 from reconciler.sharing import lacking, others
 
 EVERY_S = 0.5
@@ -81,7 +81,7 @@ async def _a_while(asked: Mapping[str, asyncio.Task[bool]], here: Standpoint) ->
 
 
 class Acknowledging:
-    """The way of one hold that is durable on this node."""
+    """The way of one hold, or of its end, that is durable on this node."""
 
     def __init__(self, reach: Reach, here: Standpoint) -> None:
         self._reach = reach
@@ -89,7 +89,7 @@ class Acknowledging:
         self._asked: dict[str, asyncio.Task[bool]] = {}
         self._spread = self._seen(frozenset({here.view.me}), None)
 
-    async def counts(self, hold: str, told: Told) -> str:
+    async def counts(self, brought: Brought, told: Told) -> str:
         """ "" once it counts; or why it does not, when there was no more time. `told` hears what is
         waited for when that changes, and now and then."""
         begun_s = self._here.now_s()
@@ -99,7 +99,7 @@ class Acknowledging:
             while waiting := waits_for(self._spread, self._reach.timing, self._here.now_s()):
                 now_s = self._here.now_s()
                 if now_s >= ends_s:
-                    return not_everywhere(hold, self._spread, waiting)
+                    return not_everywhere(brought, self._spread, waiting)
                 kind = waiting.partition(":")[0]
                 news = kind != said and now_s - begun_s >= QUIET_S
                 if news or now_s - said_s >= TELL_EVERY_S:

@@ -34,7 +34,7 @@ from reconciler.messages import (
     AskRetry,
     AskThaw,
     AskUndrain,
-    HoldProgress,
+    Progress,
     Reply,
     Request,
 )
@@ -63,6 +63,9 @@ ASKS: Mapping[str, type[Request]] = MappingProxyType(
         "notify": AskNotify,
     }
 )
+BROUGHT = frozenset({"hold", "release"})
+"""What is answered once other nodes have it."""
+
 READERS_MAY_ASK = frozenset({"look"})
 """The hook of a repository on this machine runs as the server's user, who is in group cxm at most."""
 
@@ -77,8 +80,8 @@ class Answers(Protocol):
     async def why(self, obj: str) -> Why: ...
     async def what_if(self, down: Sequence[str]) -> WhatIf | Reply: ...
     async def request(self, ask: Request) -> Reply: ...
-    async def hold(
-        self, ask: AskHold, told: Callable[[HoldProgress], Awaitable[None]]
+    async def bring(
+        self, ask: AskHold | AskRelease, told: Callable[[Progress], Awaitable[None]]
     ) -> Reply: ...
     async def invite(self, ask: AskInvite) -> msgspec.Struct: ...
 
@@ -109,9 +112,8 @@ class Control:
         app.router.add_get("/v1/what-if/{down}", self._what_if)
         app.router.add_get("/v1/events", self._stream)
         app.router.add_post("/v1/invite", self._invite)
-        app.router.add_post("/v1/hold", self._hold)
-        for verb in ASKS.keys() - {"hold"}:
-            app.router.add_post(f"/v1/{verb}", self._ask)
+        for verb in ASKS:
+            app.router.add_post(f"/v1/{verb}", self._bring if verb in BROUGHT else self._ask)
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
         )
@@ -143,19 +145,20 @@ class Control:
         reply = await self._answers.request(ask)
         return _json(reply, status=200 if reply.accepted else 409)
 
-    async def _hold(self, request: web.Request) -> web.StreamResponse:
-        """Lines of `HoldProgress`: that others know of it may take longer than people are patient."""
-        ask = _read_ask("hold", await request.read(), request[_CALLER].name)
-        assert isinstance(ask, AskHold), "by its verb"
+    async def _bring(self, request: web.Request) -> web.StreamResponse:
+        """Lines of `Progress`: that others know of it may take longer than people are patient."""
+        verb = request.path.rpartition("/")[2]
+        ask = _read_ask(verb, await request.read(), request[_CALLER].name)
+        assert isinstance(ask, AskHold | AskRelease), "by its verb"
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
         await response.prepare(request)
 
-        async def say(line: HoldProgress) -> None:
+        async def say(line: Progress) -> None:
             with contextlib.suppress(ConnectionResetError):
                 await response.write(msgspec.json.encode(line) + b"\n")
 
-        reply = await self._answers.hold(ask, say)
-        await say(HoldProgress(reply=reply))
+        reply = await self._answers.bring(ask, say)
+        await say(Progress(reply=reply))
         return response
 
     async def _invite(self, request: web.Request) -> web.Response:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from membership.edge.invitation import GOOD_FOR_S
 from membership.edge.peer_wire import decoded
+from reconciler import holding
 from reconciler.edge.acknowledging import Acknowledging, Reach, Standpoint, spread
 from reconciler.messages import (
     Ask,
@@ -17,7 +18,8 @@ from reconciler.messages import (
     AskInvite,
     AskLook,
     AskNotify,
-    HoldProgress,
+    AskRelease,
+    Progress,
     Reply,
     Request,
 )
@@ -32,7 +34,7 @@ from schema.model import Frozen
 FORWARD_S = 15.0
 LOOK_S = 2.0
 
-ToldOfHold = Callable[[HoldProgress], Awaitable[None]]
+Told = Callable[[Progress], Awaitable[None]]
 
 _ASKS: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
 
@@ -107,15 +109,17 @@ class Requests:
             await self._nudge(str(view.leader), request)
         return reply
 
-    async def hold(self, ask: AskHold, told: ToldOfHold) -> Reply:
-        """The answer once the hold counts; `told` hears its id first, and what that waits for."""
+    async def bring(self, ask: AskHold | AskRelease, told: Told) -> Reply:
+        """The answer once the hold, or its end, counts; `told` hears its id, then what it waits for."""
         reply = await self._here.request(ask)
         if not reply.accepted:
             return reply
-        hold = reply.message
-        await told(HoldProgress(id=hold))
+        released = isinstance(ask, AskRelease)
+        identity = ask.id if isinstance(ask, AskRelease) else reply.message
+        brought = holding.release(identity) if released else holding.hold(identity)
+        await told(Progress(id=identity))
         lacks = await Acknowledging(self._others, self._standpoint).counts(
-            hold, lambda waiting: told(HoldProgress(waiting=waiting))
+            brought, lambda waiting: told(Progress(waiting=waiting))
         )
         if lacks:
             return Reply(accepted=False, reason="NotAcknowledged", message=lacks)

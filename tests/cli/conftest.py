@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from cli.main import run
-from reconciler.messages import HoldProgress, Reply
+from reconciler.messages import Progress, Reply
 from reconciler.records import Record
 from reconciler.status import Status
 from reconciler.whatif import WhatIf
@@ -78,10 +78,10 @@ def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
             script.posted.append((self.path, json.loads(body)))
             if script.refuses is not None and self.path == "/v1/apply":
                 self._send(409, msgspec.json.encode(script.refuses))
-            elif self.path == "/v1/hold":
-                lines = [HoldProgress(id=script.stored)] if script.stored else []
-                lines += [HoldProgress(waiting=what) for what in script.waiting]
-                lines += [HoldProgress(reply=script.reply)] if script.ends else []
+            elif self.path in ("/v1/hold", "/v1/release") and script.code == 200:
+                lines = [Progress(id=script.stored)] if script.stored else []
+                lines += [Progress(waiting=what) for what in script.waiting]
+                lines += [Progress(reply=script.reply)] if script.ends else []
                 self._send(200, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
             else:
                 self._send(script.code, msgspec.json.encode(script.reply))

@@ -299,11 +299,16 @@ def test_a_daemon_that_dies_while_a_hold_waits_has_stored_it(daemon: Script, cxm
     daemon.stored = "H-xen1-5f"
     found = cxm("hold", "--reason", "x")
     assert found.exit == 5
-    assert "H-xen1-5f is in force on this node: " in found.err
+    assert "H-xen1-5f stands: it is in force on this node" in found.err
     daemon.waiting = ("xen2 to store it",)
     found = cxm("hold", "--reason", "x")
     assert found.exit == 5
-    assert "H-xen1-5f is in force on this node; the daemon was waiting for xen2" in found.err
+    assert "the hold H-xen1-5f stands: it is in force on this node" in found.err
+    assert "was waiting for xen2" in found.err
+    found = cxm("hold", "--reason", "x", "-o", "json")
+    assert found.envelope["data"] == {"id": "H-xen1-5f"}
+    found = cxm("release", "H-xen1-5f")
+    assert (found.exit, "the release of H-xen1-5f stands" in found.err) == (5, True)
 
 
 def test_release_ends_one_hold_and_names_the_rest(daemon: Script, cxm: Cxm) -> None:

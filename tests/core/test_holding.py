@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from membership.roster import Timing, Voters
 from membership.view import Peer, PeerState, View, single, unknown
-from reconciler.holding import Spread, kept, not_everywhere, to_be_told, waits_for
+from reconciler.holding import Spread, hold, kept, not_everywhere, release, to_be_told, waits_for
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
 TIMING = Timing()
@@ -144,6 +144,10 @@ def test_it_is_brought_to_those_that_count_and_to_the_leader() -> None:
 
 def test_one_that_does_not_count_says_where_it_stands_and_what_to_do() -> None:
     spread = Spread(view=view("n2"), led_since_s=0.0, have=frozenset(("n1", "n4", "n5")))
-    text = not_everywhere("H-1", spread, "n2, which leads, to store it")
+    text = not_everywhere(hold("H-1"), spread, "n2, which leads, to store it")
     assert "H-1 is in force where it is stored: on n1, n4, n5; not known to be on n2, n3." in text
     assert "cxm members" in text
+    assert "may go on" in text
+    text = not_everywhere(release("H-1"), spread, "n2, which leads, to store it")
+    assert "the release of H-1 is in force where it is stored: on n1, n4, n5" in text
+    assert "it is held there" in text

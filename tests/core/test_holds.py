@@ -160,7 +160,11 @@ def test_only_what_is_held_can_be_released_and_only_once() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "to", "reason"),
-    [("bert", None, "NotLeader"), ("anna", "anna", "LeadsAlready"), ("anna", "dora", "NotAlive")],
+    [
+        ("bert", None, "NotLeader"),
+        ("anna", "anna", "LeadsAlready"),
+        ("anna", "dora", "UnknownPeer"),
+    ],
 )
 def test_a_hand_over_that_cannot_be_is_refused(asked: str, to: str | None, reason: str) -> None:
     fresh = house()
@@ -177,6 +181,23 @@ def test_nobody_hands_over_to_the_dead() -> None:
     fresh.settle()
     reply = fresh.ask("anna", AskHandOver(to="bert", by="root"))
     assert (reply.reason, reply.message) == ("NotAlive", "bert cannot lead: it is suspect")
+
+
+def test_where_nobody_else_could_lead_a_hand_over_is_refused_at_once() -> None:
+    fresh = house()
+    fresh.states.update(bert=PeerState.DEAD, cleo=PeerState.BLIND)
+    fresh.elect("anna")
+    fresh.settle()
+    reply = fresh.ask("anna", AskHandOver(by="root"))
+    assert reply.reason == "NobodyElse"
+    assert "bert is dead, cleo is" in reply.message
+
+
+def test_an_unknown_heir_is_told_with_the_peers_there_are() -> None:
+    fresh = house()
+    fresh.elect("anna")
+    fresh.settle()
+    assert "bert, cleo" in fresh.ask("anna", AskHandOver(to="dora", by="root")).message
 
 
 @pytest.mark.parametrize("to", ["bert", None])

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from membership.roster import Timing, Voters
 from membership.view import Peer, PeerState, View
 from reconciler.edge.acknowledging import EVERY_S, QUIET_S, TELL_EVERY_S, WITHIN_S, Acknowledging
+from reconciler.holding import hold
 from simulator.clock import run_virtual
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
@@ -67,7 +68,7 @@ class Rig:
         async def waiting() -> tuple[str, float]:
             if change is not None:
                 asyncio.get_running_loop().call_later(*change)
-            lacks = await Acknowledging(self, self).counts("H-1", self.told)
+            lacks = await Acknowledging(self, self).counts(hold("H-1"), self.told)
             return lacks, self.now_s()
 
         return run_virtual(waiting())

@@ -30,10 +30,11 @@ from reconciler.messages import (
     AskHold,
     AskInvite,
     AskLook,
+    AskRelease,
     AskRetry,
     AskThaw,
     AskUndrain,
-    HoldProgress,
+    Progress,
     Reply,
     Request,
 )
@@ -77,11 +78,13 @@ class Answering:
         self.asked.append(ask)
         return self.reply
 
-    async def hold(self, ask: AskHold, told: Callable[[HoldProgress], Awaitable[None]]) -> Reply:
+    async def bring(
+        self, ask: AskHold | AskRelease, told: Callable[[Progress], Awaitable[None]]
+    ) -> Reply:
         self.asked.append(ask)
-        await told(HoldProgress(id="H-1"))
+        await told(Progress(id="H-1"))
         for what in self.waits_for:
-            await told(HoldProgress(waiting=what))
+            await told(Progress(waiting=what))
         return self.reply
 
     async def invite(self, ask: AskInvite) -> Reply:

@@ -26,7 +26,7 @@ from reconciler.messages import (
     AskRetry,
     AskThaw,
     AskUndrain,
-    HoldProgress,
+    Progress,
     Reply,
 )
 from reconciler.paging import Page
@@ -37,7 +37,6 @@ from simulator.clock import run_virtual
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
 VOTERS = Voters(epoch=1, revision=1, names=NODES)
-LOCAL: list[Ask] = [AskLook(), AskRelease(id="H-1", by="alice")]
 LEADERS: list[Ask] = [
     AskApply(revision=3, by="alice"),
     AskFreeze(objects=("all",), scopes=(), for_s=None, reason="", by="alice"),
@@ -151,7 +150,7 @@ async def test_another_leader_decides_and_hears_who_asked_and_where(ask: Ask) ->
 
 
 @pytest.mark.parametrize("view", [led_by("n1"), single("n1", 1)])
-@pytest.mark.parametrize("ask", [*LOCAL, *LEADERS])
+@pytest.mark.parametrize("ask", [AskLook(), *LEADERS])
 async def test_the_leader_decides_itself_in_the_name_it_was_given(view: View, ask: Ask) -> None:
     rig = Rig(view)
     rig.holds_after_s = dict.fromkeys(NODES, 0.0)
@@ -170,10 +169,11 @@ async def test_while_nobody_leads_nobody_decides(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("leader", ["n2", None])
-async def test_a_release_is_done_here_and_needs_nobody(leader: str | None) -> None:
+def test_a_release_is_done_here_whoever_leads(leader: str | None) -> None:
     rig = Rig(led_by(leader))
+    rig.holds_after_s = dict.fromkeys(NODES, 0.0)
     ask = AskRelease(id="H-1", by="alice")
-    assert (await rig.requests.request(ask)).accepted
+    assert run_virtual(rig.requests.request(ask)).accepted
     assert (rig.here, rig.sent) == ([ask], [])
 
 
@@ -307,19 +307,19 @@ def test_what_too_few_know_is_told_as_half_done_and_who_has_it() -> None:
 HOLD = AskHold(reason="smoke in the rack", by="alice")
 
 
-def held(rig: Rig) -> tuple[Reply, list[str], float]:
-    """The answer to a hold, what it was told to wait for, and after how many seconds it came."""
+def held(rig: Rig, ask: AskHold | AskRelease = HOLD) -> tuple[Reply, list[str], float]:
+    """The answer to a hold or its end, what it was told to wait for, and after how many seconds it came."""
     said: list[str] = []
 
-    async def told(line: HoldProgress) -> None:
+    async def told(line: Progress) -> None:
         said.append(line.id or line.waiting)
 
     async def asking() -> tuple[Reply, float]:
-        reply = await rig.requests.hold(HOLD, told)
+        reply = await rig.requests.bring(ask, told)
         return reply, asyncio.get_running_loop().time()
 
     reply, took_s = run_virtual(asking())
-    assert rig.here == [HOLD]
+    assert rig.here == [ask]
     return reply, said, took_s
 
 
@@ -338,6 +338,18 @@ def test_one_that_does_not_is_told_as_half_done() -> None:
     reply, _, _ = held(rig)
     assert (reply.accepted, reply.reason) == (False, "NotAcknowledged")
     assert reply.message.startswith("H-1 is in force where it is stored: on n1, n3, n4, n5;")
+
+
+def test_a_release_counts_by_the_same_rule() -> None:
+    rig = Rig(led_by("n2"))
+    rig.reply = Reply(accepted=True, message="H-1 is released")
+    rig.holds_after_s = {"n2": 7.2, "n3": 0.0, "n4": 0.0, "n5": 0.0}
+    ask = AskRelease(id="H-1", by="alice")
+    assert held(rig, ask) == (rig.reply, ["H-1", "n2, which leads, to store it"], 7.5)
+    rig.here, rig.holds_after_s = [], {"n3": 0.0, "n4": 0.0, "n5": 0.0}
+    reply, _, _ = held(rig, ask)
+    assert (reply.accepted, reply.reason) == (False, "NotAcknowledged")
+    assert reply.message.startswith("the release of H-1 is in force where it is stored")
 
 
 def test_a_hold_that_is_refused_here_waits_for_nobody() -> None:

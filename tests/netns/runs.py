@@ -168,7 +168,7 @@ def _hold_arrives(cluster: Cluster, asked: Node) -> None:
     """What daemons tell each other goes by any cable that is left."""
     hold = asked.control.hold(AskHold(reason="a look", by=""), cluster.tell).message
     assert all(_holds(node) == [hold] for node in cluster.nodes)
-    asked.control.post("release", AskRelease(id=hold, by=""))
+    asked.control.release(AskRelease(id=hold, by=""), cluster.tell)
     until(lambda: not any(map(_holds, cluster.nodes)), 10, "nobody is held", *cluster.nodes)
 
 
@@ -377,7 +377,8 @@ def held(cluster: Cluster) -> None:
 def _released(asked: Node, hold: str) -> bool:
     """Whether the release of that hold was accepted."""
     try:
-        asked.control.post("release", AskRelease(id=hold, reason="it was the coffee", by=""))
+        ask = AskRelease(id=hold, reason="it was the coffee", by="")
+        asked.control.release(ask, print)
     except Failure:
         return False
     return True

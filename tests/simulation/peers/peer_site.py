@@ -21,9 +21,9 @@ from reconciler.messages import (
     AskLook,
     FetchFailed,
     Head,
-    HoldProgress,
     PoolLost,
     PoolObserved,
+    Progress,
     Reply,
     SourceFailed,
     SourceSeen,
@@ -375,7 +375,7 @@ class PeerSite(Site):
         if requests is None:
             return None
         if isinstance(ask, AskHold):
-            return await self._told_by(node, lambda: requests.hold(ask, _unheard))
+            return await self._told_by(node, lambda: requests.bring(ask, _unheard))
         return await self._told_by(node, lambda: requests.request(ask))
 
     async def ask(self, ask: Ask) -> None:
@@ -467,6 +467,6 @@ def _story(status: Status) -> str:
     return "; ".join(rows)
 
 
-async def _unheard(line: HoldProgress) -> None:
+async def _unheard(line: Progress) -> None:
     """Whoever asked waits for the answer alone."""
     del line
