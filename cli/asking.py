@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cli import select
-from cli.client import SOCKET, Control, NoDaemon
+from cli.client import SOCKET, Control, NoDaemon, Silent
 from cli.envelope import Failure, failure
 from cli.narrowing import of_objects
 from cli.options import Invocation
@@ -41,6 +41,9 @@ def need_daemon(run: Invocation, ask: Callable[[Control], T]) -> T:
 
 
 def no_daemon(absent: NoDaemon) -> Failure:
+    if isinstance(absent, Silent):
+        hint = "it is frozen or overloaded (journalctl -u cxmd): ask on another node meanwhile"
+        return failure("error", "Silent", str(absent), hint)
     hint = "start it (systemctl start cxmd), or see its log (journalctl -u cxmd)"
     return failure("error", "NoDaemon", str(absent), hint)
 
@@ -50,7 +53,8 @@ def current_status(run: Invocation) -> Status:
     try:
         status = control(run).status()
     except NoDaemon as absent:
-        run.note(f"{absent}; asking Subversion and XenAPI directly")
+        elsewhere = "; another node's may (cxm status there)" if isinstance(absent, Silent) else ""
+        run.note(f"{absent}{elsewhere}; asking Subversion and XenAPI directly")
         from cli import compose  # noqa: PLC0415 - loads the XenAPI client: a third of a second
 
         status = compose.look(run, node_settings(run)).status

@@ -20,6 +20,7 @@ from reconciler.status import Status
 T = TypeVar("T")
 SOCKET = "cxmd.sock"
 ANSWER_WITHIN_S = 10.0
+_WHO_MAY = "root, the daemon's own user and group cxm-admin may change; group cxm may read"
 DECIDE_WITHIN_S = 45.0
 """A request may travel to the leader: the daemon gives up by itself, and says more of it than silence
 would. Of a hold something is heard sooner than that."""
@@ -42,6 +43,10 @@ class NoDaemon(Exception):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"no daemon answers at {path}: {reason}")
         self.path, self.reason = path, reason
+
+
+class Silent(NoDaemon):
+    """The daemon is there, and says nothing: it is frozen, or has too much to do."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -142,9 +147,17 @@ class Control:
                 if row.strip():
                     yield row
         except (OSError, http.client.HTTPException) as error:
-            raise NoDaemon(self.path, _reason(error)) from None
+            raise self._absent(error) from None
         finally:
             connection.close()
+
+    def _absent(self, error: Exception) -> Exception:
+        """Who may not speak to it is told so: that is no daemon that is not there."""
+        if isinstance(error, PermissionError):
+            message = f"you may not speak to the daemon at {self.path}: {error.strerror}"
+            return failure("refused", "Forbidden", message, _WHO_MAY)
+        kind = Silent if isinstance(error, TimeoutError) else NoDaemon
+        return kind(self.path, _reason(error))
 
     def _exchange(self, method: str, path: str, body: bytes | None, within_s: float) -> bytes:
         connection = _Connection(self.path, self._timeout_s or within_s)
@@ -152,7 +165,7 @@ class Control:
             response = self._request(connection, method, path, body)
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise NoDaemon(self.path, _reason(error)) from None
+            raise self._absent(error) from None
         finally:
             connection.close()
         if response.status != http.client.OK:
@@ -219,8 +232,7 @@ def _refused(status: int, answer: bytes) -> Exception:
         return _declined(reply)
     message = reply.message or f"the daemon answered HTTP {status}"
     if status == http.client.FORBIDDEN:
-        hint = "root, the daemon's own user and group cxm-admin may change; group cxm may read"
-        return failure("refused", reply.reason or "Forbidden", message, hint)
+        return failure("refused", reply.reason or "Forbidden", message, _WHO_MAY)
     verdict = "refused" if http.client.BAD_REQUEST <= status < 500 else "error"
     return failure(verdict, reply.reason or f"Http{status}", message)
 

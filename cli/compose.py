@@ -333,7 +333,7 @@ def _untied(ledger: Ledger) -> Ledger:
 def _core(
     settings: Settings, journal: JournalState, ledger: Ledger, kept: TreeLoaded | None
 ) -> Reconciler:
-    why = f"no daemon runs on {settings.node}"
+    why = f"no daemon answers on {settings.node}"
     view = unknown(settings.node, settings.engine.kind, ledger.term, why)
     return Reconciler(
         me=settings.node,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 import socket
 import uuid
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from cli import certificates, compose, importing, pool_access, repository, tree
+from cli.cluster_key import KEY, new_key
 from cli.envelope import Failure, failure
 from cli.node_folder import NodeFolder
 from cli.options import Invocation
@@ -27,9 +27,8 @@ from schema.model import Desired
 from schema.settings import Settings
 from schema.writing import name_to_label
 
-POOL, SUBVERSION, KEY = "pool", "subversion", "cluster-key"
+POOL, SUBVERSION = "pool", "subversion"
 """The secrets of a new node, by the names that its settings give them."""
-_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +253,6 @@ class Founding:
         _valid(place.files())
         count = f"{len(found.nodes)} nodes and {len(found.vms)} VMs"
         self.steps.did(f"committed the pool as it is: {count}, all observed, none managed")
-
-
-def new_key() -> str:
-    """A key by which peers know each other."""
-    return secrets.token_urlsafe(_KEY_BYTES)
 
 
 def _valid(files: tree.Files) -> Desired:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cli import asking
-from cli.client import NoDaemon
+from cli.client import NoDaemon, Silent
 from cli.envelope import Failure, Fault, Finding, failure
 from cli.options import Invocation
 from cli.render.peers import unseen
@@ -72,6 +72,9 @@ def _view(settings: Settings, absent: NoDaemon) -> View:
 
 def _neither(absent: NoDaemon, settings: Settings) -> Failure:
     one = settings.engine.kind == "single"
+    if isinstance(absent, Silent):
+        hint = "cxmd is frozen or overloaded (journalctl -u cxmd): ask on another node meanwhile"
+        return failure("unknown", "Silent", str(absent), hint)
     names = "cxmd" if one else "cxmd cxm-heartbeatd"
     hint = f"start it (systemctl start {names}), or see its log (journalctl -u cxmd)"
     rest = "" if one else ", nor does cxm-heartbeatd"

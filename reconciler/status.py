@@ -270,7 +270,7 @@ class Status(Frozen, frozen=True, kw_only=True):
     node: str
     version: str
     daemon: bool = True
-    """False: no daemon runs on `node`, and a command has looked by itself."""
+    """False: no daemon answers on `node`, and a command has looked by itself."""
     mode: str | None
     verdict: Verdict
     condition: Condition

@@ -11,6 +11,7 @@ import click
 from msgspec import Struct
 
 from cli import asking, founding, peering, splicing
+from cli.cluster_key import KEY, new_key
 from cli.envelope import Finding, failure
 from cli.node_folder import NodeFolder
 from cli.options import GLOBAL, CxmCommand, Invocation, invocation
@@ -191,9 +192,9 @@ def _own_engine(run: Invocation, settings: Settings) -> list[Line]:
     folder = NodeFolder(path.parent, path.name)
     if settings.engine.kind != _SINGLE:
         return [line(f"{path} says {settings.engine.kind} already")]
-    key = settings.cluster_key_ref or founding.KEY
+    key = settings.cluster_key_ref or KEY
     if folder.read_secret(key) is None:
-        folder.write_secret(key, founding.new_key())
+        folder.write_secret(key, new_key())
     changes = {"engine": "{kind: builtin}", "clusterKeyRef": key}
     text = path.read_text(encoding="utf-8")
     folder.write_settings(splicing.with_fields(str(path), text, changes))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import secrets
 import sys
 from pathlib import Path
 
 import click
 
+from cli.cluster_key import KEY, new_key
 from cli.envelope import Failure, Finding, failure
 from cli.node_folder import NodeFolder
 from cli.options import GLOBAL, CxmCommand, Invocation, invocation
@@ -19,8 +19,6 @@ from membership.edge.secret_files import LONGEST
 from schema import fields
 from schema.forms import FORMS
 from schema.settings import Settings
-
-KEY_BYTES = 32
 
 _RESTART = "cxmd uses it once it is started anew: systemctl restart cxmd"
 
@@ -53,21 +51,36 @@ def _set(name: str, generate: bool, add: bool, first: bool, yes: bool) -> Findin
     folder, settings = _folder(run), _settings_if_any(run)
     known = folder.read_secret(name)
     is_key = settings is not None and settings.cluster_key_ref == name
+    if generate and not is_key and not _may_become_key(name, settings):
+        message = f"{name} is no cluster key: whoever asks for it would have to know it, too"
+        raise failure(
+            "refused", "NotTheKey", message, "leave --generate out, and pipe the secret in"
+        )
     if (add or first) and not is_key:
         message = f"{config_path(run)}: clusterKeyRef is not {name}"
         hint = "only a cluster key can be one of several; leave --add and --first out"
         raise failure("refused", "NotTheKey", message, hint)
     if known is not None and not (yes or add or first):
         _agree(run, folder.secret(name))
-    given = secrets.token_urlsafe(KEY_BYTES) if generate else _given(run, name)
+    given = new_key() if generate else _given(run, name)
     lines = _lines(given, is_key=is_key)
     keys = known.split() if known is not None else []
+    if is_key and keys and not (add or first or set(lines) & {*keys}):
+        run.note(
+            "in one step this peer is cut off from all that have not the new key yet; without a break:"
+            " --add on all peers, then --first, then alone"
+        )
     fresh = [*keys, *(key for key in lines if key not in keys)] if add else lines
     fresh += [key for key in keys if key not in lines] if first else []
     return _kept(folder, name, fresh, settings, known)
 
 
 command.add_command(_set, "set")
+
+
+def _may_become_key(name: str, settings: Settings | None) -> bool:
+    """Whether settings that name no key yet would name this one."""
+    return name == KEY and (settings is None or settings.cluster_key_ref is None)
 
 
 def _check_name(name: str) -> None:

@@ -71,7 +71,7 @@ def _idle(status: Status) -> list[Cell]:
     """Why nothing is begun, whatever the verdict; nothing where somebody leads and nobody holds."""
     cells = [*held(status), *_unproven(status)]
     if not status.daemon:
-        cells += [" ", Span("NO DAEMON", "bad"), f" (none runs on {status.node})"]
+        cells += [" ", Span("NO DAEMON", "bad"), f" (none answers on {status.node})"]
     elif status.leadership.state is LeaderState.NOBODY:
         words = "LEADER NOT KNOWN" if unseen(status) else "NOBODY LEADS"
         cells += [" ", Span(words, "bad")]

@@ -56,6 +56,7 @@ class Exchange:
         self._lines: dict[str, asyncio.Lock] = {}
         self._tried_s: dict[str, float] = {}
         self._running: set[asyncio.Task[Met]] = set()
+        self._failing: set[tuple[str, str]] = set()  # Whom, and what, has failed when last tried.
         self._level: set[str] = set()  # Who has acknowledged everything since they were last equal.
 
     def follow(self, roster: Roster) -> None:
@@ -116,8 +117,10 @@ class Exchange:
                 for body in bodies:
                     await self._give(name, body, SHARE_S)
         except (OSError, msgspec.DecodeError) as error:
-            _log.info("%s did not acknowledge: %s", name, error)
+            self._fails(name, "does not acknowledge what it is told", error)
             self._level.discard(name)
+        else:
+            self._works(name, "does not acknowledge what it is told")
         return name in self._level
 
     async def gather(self, within_s: float) -> tuple[str, ...]:
@@ -166,8 +169,9 @@ class Exchange:
             told = decoded(body, Told)
             facts = told.read()
         except (OSError, msgspec.DecodeError) as error:
-            _log.info("no exchange with %s: %s", name, error)
+            self._fails(name, "does not tell what it knows", error)
             return None
+        self._works(name, "does not tell what it knows")
         if facts:
             self._host.take(facts)
         return told
@@ -182,8 +186,21 @@ class Exchange:
                 body = msgspec.json.encode(Told(facts=batch))
                 digest = await self._give(name, body, EXCHANGE_S)
         except (OSError, msgspec.DecodeError) as error:
-            _log.info("%s does not take what it lacks: %s", name, error)
+            self._fails(name, "does not take what it lacks", error)
+        else:
+            self._works(name, "does not take what it lacks")
         return digest
+
+    def _fails(self, name: str, what: str, error: Exception) -> None:
+        """It is tried every second: said once, until it works again."""
+        if (name, what) not in self._failing:
+            self._failing.add((name, what))
+            _log.info("%s %s: %s", name, what, error)
+
+    def _works(self, name: str, what: str) -> None:
+        if (name, what) in self._failing:
+            self._failing.discard((name, what))
+            _log.info("over: %s %s", name, what)
 
     async def _give(self, name: str, body: bytes, timeout_s: float) -> str:
         """The peer's digest once it has made these facts durable. Raises OSError, DecodeError."""

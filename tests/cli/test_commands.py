@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
+from cli import client
 from cli.envelope import EXITS
 from reconciler.actions import Plan
 from reconciler.messages import Reply
@@ -301,6 +303,31 @@ def test_what_needs_a_daemon_says_so(line: tuple[str, ...], config: Path, cxm: C
     fault = found.envelope["errors"][0]
     assert fault["code"] == "NoDaemon"
     assert str(config.parent / "run" / "cxmd.sock") in fault["message"]
+
+
+def test_who_may_not_speak_to_the_daemon_is_told_so(
+    daemon: Script, cxm: Cxm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(client._Connection, "connect", closed)
+    for line in (("status",), ("members",), ("hold", "--reason", "x")):
+        found = cxm(*line)
+        assert found.exit == 4
+        assert "error[Forbidden]" in found.err
+        assert "group cxm may read" in found.err
+    assert daemon.asked == []
+
+
+def test_a_daemon_that_is_frozen_is_told_from_none(config: Path, cxm: Cxm) -> None:
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(config.parent / "run" / "cxmd.sock"))
+        door.listen()
+        for line in (("thaw", "all"), ("members",)):
+            found = cxm(*line, "--timeout", "200ms")
+            assert "error[Silent]" in found.err
+            assert "ask on another node" in found.err
 
 
 def test_without_daemon_subversion_and_pool_the_answer_is_unknown(config: Path, cxm: Cxm) -> None:

@@ -68,7 +68,7 @@ NO_DAEMON = replace(canned.CALM, daemon=False, leadership=canned_peers.UNSEEN.le
         (canned_peers.WAITING, 0, "converged"),
         (canned_peers.HELD, 4, "HELD"),
         (canned_peers.NOBODY, 4, "NOBODY LEADS"),
-        (NO_DAEMON, 4, "NO DAEMON (none runs on xen1)"),
+        (NO_DAEMON, 4, "NO DAEMON (none answers on xen1)"),
         (replace(canned.DIFFERS, daemon=False), 2, "NO DAEMON"),
     ],
 )

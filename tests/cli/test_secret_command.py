@@ -84,6 +84,28 @@ def test_names_are_those_of_the_schema(name: str, config: Path, cxm: Cxm, pipe: 
     assert [path.name for path in (config.parent / "secrets.d").iterdir()] == ["pool"]
 
 
+def test_what_others_must_know_is_never_generated(config: Path, cxm: Cxm) -> None:
+    found = cxm("secret", "set", "pool", "--generate", "--yes")
+    assert found.exit == 4
+    assert "NotTheKey" in found.err
+    assert read_secret(secret_path(config, "pool")) == "secret"
+    assert cxm("secret", "set", "cluster-key", "--generate").exit == 0, "settings may name it later"
+
+
+def test_a_key_changed_in_one_step_is_warned_about(keyed: Path, cxm: Cxm, pipe: Pipe) -> None:
+    pipe(OLD.encode())
+    assert "cut off" not in cxm("secret", "set", "cluster-key").err
+    pipe(NEW.encode())
+    assert "cut off" in cxm("secret", "set", "cluster-key", "--yes").err
+    assert keyed.read_text(encoding="utf-8").strip() == NEW
+    pipe(OLD.encode())
+    assert "cut off" not in cxm("secret", "set", "cluster-key", "--first").err
+    pipe(NEW.encode())
+    assert "cut off" not in cxm("secret", "set", "cluster-key", "--yes").err, (
+        "it was accepted before"
+    )
+
+
 def test_a_generated_key_is_one_for_peers(keyed: Path, cxm: Cxm) -> None:
     found = cxm("secret", "set", "cluster-key", "--generate")
     assert found.exit == 0

@@ -176,6 +176,26 @@ async def test_ledgers_that_differ_for_ever_are_compared_once_a_second() -> None
         assert not await one.exchange.equal("xen2")
 
 
+async def test_a_peer_that_fails_is_logged_once_and_so_is_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "cxm.peers")
+    one, two = ChannelNode("xen1"), ChannelNode("xen2")
+    async with running(one, two):
+        one.see({"xen2": ALIVE})
+        two.broken = OSError("disk full")
+        one.take([fact(1)])
+        for _ in range(5):
+            assert await one.exchange.share([fact(1)]) == {"xen2": False}
+        two.broken = None
+        for _ in range(2):
+            assert await one.exchange.share([fact(1)]) == {"xen2": True}
+    ours = [row.getMessage() for row in caplog.records if row.module == "exchange"]
+    assert len(ours) == 2, ours
+    assert ours[0].startswith("xen2 does not acknowledge")
+    assert ours[1].startswith("over: xen2")
+
+
 async def test_facts_that_do_not_fit_into_one_message_all_arrive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
