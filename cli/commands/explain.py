@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -11,15 +12,16 @@ import click
 from cli import tree
 from cli.envelope import Finding, failure
 from cli.options import Invocation, cxm_command, invocation
-from cli.render.explain import acts, field_lines, resolved_data, resolved_lines
+from cli.render.explain import acts, field_lines, inner, resolved_data, resolved_lines
 from cli.render.text import Line, Span, line, lines
 from cli.settings import node_settings
 from schema.errors import TITLES
-from schema.fields import KINDS, at, effective
+from schema.fields import KINDS, at, effective, leaves
 from schema.provenance import WORDS, Provenance
 from schema.suggest import did_you_mean
 
 _CODE = re.compile(r"V\d{3}", re.IGNORECASE)
+_SETTINGS = "node.yaml"
 _LEAST_SHOWN = ("manage", "state", "match.uuid", "host.uuid", "mode")
 
 
@@ -29,14 +31,15 @@ _LEAST_SHOWN = ("manage", "state", "match.uuid", "host.uuid", "mode")
 def command(what: str, resolved: bool) -> Finding:
     """What a field, an error code or an object means.
 
-    PATH: VM.placement.only. CODE: V012. OBJ: vm/web1, of the tree around here or else of the
-    revision in force.
+    PATH: VM.placement.only, or of a node's settings node.yaml or notify. CODE: V012. OBJ: vm/web1, of
+    the tree around here or else of the revision in force.
     """
     if _CODE.fullmatch(what):
         return _code(what.upper())
     if "/" in what or what == "cluster":
         return _object(invocation(), what, resolved)
-    return _field(what)
+    own = _setting(what)
+    return own if own is not None else _field(what)
 
 
 # --- a code ---------------------------------------------------------------------------------------
@@ -75,16 +78,35 @@ def _field(path: str) -> Finding:
             f'"{path}" is no field, code or object{did_you_mean(word, KINDS)}',
             "write VM.placement.only, V012 or vm/web1",
         )
+    return _told_of(kind, kind, keys, effective())
+
+
+def _setting(path: str) -> Finding | None:
+    """A field of node.yaml, as `node.yaml.engine` or as `engine`; None where it names none. `node` is the
+    kind of that name."""
+    rest = path.removeprefix(_SETTINGS)
+    keys = [key for key in rest.split(".") if key]
+    own = keys[:1] and keys[0] in inner(at("settings", ())) and keys[0] != "node"
+    if rest == path and not own:
+        return None
+    acting = {
+        ".".join((_SETTINGS, *path)) for path, _, effective in leaves("settings") if effective
+    }
+    return _told_of(_SETTINGS, "settings", keys, acting)
+
+
+def _told_of(name: str, kind: str, keys: Sequence[str], acting: Collection[str]) -> Finding:
+    """`acting`: the fields that act, as for `render.explain.acts`."""
     schema = at(kind, ())
     for key in keys:
-        known = schema.get("properties", {})
+        known = inner(schema)
         if key not in known:
-            message = f"{kind} has no field {'.'.join(keys)}{did_you_mean(key, known)}"
+            message = f"{name} has no field {'.'.join(keys)}{did_you_mean(key, known)}"
             raise failure("error", "NoSuchField", message)
         schema = known[key]
-    name = ".".join((kind, *keys))
-    data = {"field": name, "effective": acts(name, effective()), "schema": schema}
-    return Finding("converged", data, field_lines(name, schema, effective()))
+    name = ".".join((name, *keys))
+    data = {"field": name, "effective": acts(name, acting), "schema": schema}
+    return Finding("converged", data, field_lines(name, schema, acting))
 
 
 # --- an object ------------------------------------------------------------------------------------

@@ -23,17 +23,28 @@ def field_lines(name: str, schema: Mapping[str, Any], acting: Collection[str]) -
     described = schema.get("description", "")
     rows += [line(f"  {described}")] if described else []
     rows += table(_facts(schema), indent=2)
-    inner = schema.get("properties", {})
-    if inner:
-        marks = {key: not mark and not acts(f"{name}.{key}", acting) for key in inner}
-        cells = [_inner_cells(key, part, later=marks[key]) for key, part in inner.items()]
+    fields = inner(schema)
+    if fields:
+        marks = {key: not mark and not acts(f"{name}.{key}", acting) for key in fields}
+        cells = [_inner_cells(key, part, later=marks[key]) for key, part in fields.items()]
         rows += [line(Span("Fields", "strong")), *table(cells, indent=2)]
     return rows
 
 
+def inner(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of a map, or of each item of a list of maps."""
+    found: Mapping[str, Any] = schema.get("properties") or schema.get("items", {}).get(
+        "properties", {}
+    )
+    return found
+
+
 def acts(name: str, acting: Collection[str]) -> bool:
     """Whether a field, or one inside it, acts in this release."""
-    return any(field == name or field.startswith(f"{name}.") for field in acting)
+    return any(
+        field == name or field.startswith(f"{name}.") or name.startswith(f"{field}.")
+        for field in acting
+    )
 
 
 def _facts(schema: Mapping[str, Any]) -> list[Sequence[Cell]]:

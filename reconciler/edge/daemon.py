@@ -109,7 +109,12 @@ class Daemon:
                 closing.push_async_callback(peers.close)
                 parts = self._assembly(pool, peers, tasks)
                 requests = Requests(
-                    self._settings.node, parts.steering, peers, self._tellers, parts
+                    self._settings.node,
+                    self._config.absolute(),
+                    parts.steering,
+                    peers,
+                    self._tellers,
+                    parts,
                 )
                 peers.attach(parts, requests.asked_by)
                 socket = Path(self._settings.run_dir) / SOCKET

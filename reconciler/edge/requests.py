@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -68,17 +69,20 @@ class Others(Reach, Protocol):
 
 
 class Requests:
-    """What the control socket, and other peers, ask of this node."""
+    """What the control socket, and other peers, ask of this node. `config`: the node.yaml that its daemon
+    read at its start."""
 
     def __init__(
         self,
         node: str,
+        config: Path,
         here: Answers,
         others: Others,
         telling: Telling,
         standpoint: Standpoint,
     ) -> None:
         self._node = node
+        self._config = config
         self._here = here
         self._others = others
         self._telling = telling
@@ -189,11 +193,17 @@ class Requests:
     async def _notify(self, request: AskNotify) -> Reply:
         told = tuple(await self._telling.tell(test(self._node, request.by)))
         if not told:
-            message = "node.yaml names no way of telling anybody: add notify"
+            message = (
+                f"{self._config}, as it was when cxmd started, names no way of telling anybody: add notify"
+                " (cxm explain notify), then systemctl restart cxmd"
+            )
             return Reply(accepted=False, reason="NoWay", message=message)
         failed = [line for line in told if not line.endswith(": told")]
         reason = "NotifyFailed" if failed else ""
-        return Reply(accepted=not failed, reason=reason, message="; ".join(failed), notes=told)
+        read = f"by {self._config} as it was when cxmd started"
+        return Reply(
+            accepted=not failed, reason=reason, message="; ".join(failed) or read, notes=told
+        )
 
 
 def _refused(reason: str, message: str) -> bytes:

@@ -185,3 +185,23 @@ def test_a_restart_is_one_row_whose_calls_come_in_turn() -> None:
 
 def test_every_kind_of_record_has_its_words() -> None:
     assert set(events._TELLERS) == set(get_args(records.AnyEntry))
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "words"),
+    [
+        ("node.yaml", "node.yaml", ("clusterKeyRef", "notify", "list of map")),
+        ("notify", "node.yaml.notify", ("exec", "webhook", "severity", "default warning")),
+        ("node.yaml.engine.kind", "node.yaml.engine.kind", ("single | builtin | etcd",)),
+        ("listen.snmp", "node.yaml.listen.snmp", ("not yet effective",)),
+        ("node", "Node", ("heartbeat",)),
+    ],
+)
+def test_explain_the_settings_of_a_node(
+    what: str, name: str, words: tuple[str, ...], cxm: Cxm
+) -> None:
+    found = cxm("explain", what)
+    assert (found.exit, found.out.split()[0]) == (0, name)
+    assert all(word in found.out for word in words)
+    assert "notify.exec" not in cxm("explain", "node.yaml.notify.exe").out
+    assert 'did you mean "exec"' in cxm("explain", "node.yaml.notify.exe").err

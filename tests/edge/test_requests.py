@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -36,6 +37,7 @@ from reconciler.why import Why
 from simulator.clock import run_virtual
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
+CONFIG = Path("/etc/cxm/node.yaml")
 VOTERS = Voters(epoch=1, revision=1, names=NODES)
 LEADERS: list[Ask] = [
     AskApply(revision=3, by="alice"),
@@ -87,7 +89,7 @@ class Rig:
         self.pages: list[Page] = []
         self.led_since_s = float("-inf")
         self.timing = Timing()
-        self.requests = Requests("n1", self, self, Way(self), self)
+        self.requests = Requests("n1", CONFIG, self, self, Way(self), self)
 
     def now_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -360,7 +362,7 @@ def test_a_hold_that_is_refused_here_waits_for_nobody() -> None:
 
 def test_one_that_is_alone_holds_at_once() -> None:
     rig = Rig(single("n1", 1))
-    rig.requests = Requests("n1", rig, Alone(), Way(rig), rig)
+    rig.requests = Requests("n1", CONFIG, rig, Alone(), Way(rig), rig)
     assert held(rig) == (rig.reply, ["H-1"], 0.0)
 
 

@@ -270,7 +270,9 @@ class PeerSite(Site):
             Supervisor({}),
             tasks.create_task,
         )
-        requests = Requests(node.name, parts.steering, daemon, pager, parts)
+        requests = Requests(
+            node.name, node.folder / "node.yaml", parts.steering, daemon, pager, parts
+        )
         daemon.attach(parts, requests.asked_by)
         node.parts, node.requests, node.daemon = parts, requests, daemon
         tasks.create_task(parts.observe())
