@@ -66,6 +66,7 @@ def of_cluster(run: Invocation, status: Status) -> Status:
     if run.cluster is not None and run.cluster not in (status.cluster, status.cluster_id):
         message = f"this node belongs to {status.cluster or 'no cluster yet'}, not to {run.cluster}"
         raise failure("refused", "OtherCluster", message)
+    run.cluster_name = status.cluster
     return status
 
 

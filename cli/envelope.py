@@ -77,12 +77,13 @@ def failure(verdict: str, code: str, message: str, hint: str = "") -> Failure:
     return Failure(Finding(verdict, errors=(Fault(code, message, hint),)))
 
 
-def envelope(command: str, finding: Finding) -> dict[str, Any]:
-    """The document of `-o json`. `observation` is absent where nothing was observed."""
+def envelope(command: str, finding: Finding, cluster: str | None = None) -> dict[str, Any]:
+    """The document of `-o json`. `observation` is absent where nothing was observed; `cluster` is its
+    name, where the finding itself does not say."""
     seen = finding.observation
     head: dict[str, Any] = {
         "format": f"cxm.{command}/1.0",
-        "cluster": finding.cluster,
+        "cluster": finding.cluster or cluster,
         "verdict": finding.verdict,
         "exit": finding.exit,
     }

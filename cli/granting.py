@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cli import asking, select
-from cli.envelope import Finding, failure
+from cli.client import NoDaemon
+from cli.envelope import Failure, Finding, failure
 from cli.options import Invocation
 from cli.render.text import line
 from reconciler.messages import Reply
@@ -25,6 +27,12 @@ def known_here(run: Invocation) -> None:
     if run.cluster is not None:
         status = asking.need_daemon(run, lambda control: control.status())
         asking.of_cluster(run, status)
+
+
+def named_after(run: Invocation) -> None:
+    """What was granted is answered with the cluster's name; that it cannot be asked undoes nothing."""
+    with suppress(NoDaemon, Failure):
+        asking.of_cluster(run, asking.control(run).status())
 
 
 def seen(run: Invocation, sel: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from cli.options import Invocation
 from cli.repository import LOCAL
 from membership.edge import invitation
 from membership.edge.bundle import Bundle, BundleError, unpacked
-from schema.forms import FORMS
+from schema.forms import FORMS, LAST_PORT
 from schema.writing import name_to_label
 
 PEER_PORT = 9851
@@ -122,7 +122,7 @@ def peer_place(peer: str) -> tuple[str, int]:
     host, colon, port = peer.rpartition(":")
     if not colon or (":" in host and not host.startswith("[")):
         return peer.strip("[]"), PEER_PORT
-    if not port.isdecimal():
+    if not port.isdecimal() or not 0 < int(port) <= LAST_PORT:
         raise click.UsageError(f"{peer}: {port} is no port")
     return host.strip("[]"), int(port)
 

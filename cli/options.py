@@ -38,6 +38,8 @@ class Invocation:
     no_input: bool = False
     utc: bool = False
     by_lines: bool = False
+    cluster_name: str | None = None
+    """The cluster's, as soon as a command has heard of it."""
 
     @property
     def text(self) -> bool:
@@ -62,7 +64,7 @@ class Invocation:
         if finding.streamed:
             return
         if not self.text:
-            document = envelope(self.command, finding)
+            document = envelope(self.command, finding, self.cluster_name)
             _write(sys.stdout, encoded(document, compact=self.by_lines or self.output == "jsonl"))
             return
         _write(sys.stdout, self._painted(list(finding.lines), sys.stdout))

@@ -44,6 +44,7 @@ class Tree:
             message = f"{self.root} has changes that are not committed: {letter} {path}"
             raise failure("refused", "Uncommitted", message, hint)
         self.desired = self._valid(self.files)
+        run.cluster_name = self.desired.cluster.name
 
     @staticmethod
     def _valid(files: tree.Files) -> Desired:

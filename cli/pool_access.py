@@ -33,7 +33,7 @@ def options(function: _Command) -> _Command:
     """`--user --password-file --fingerprint --ca-file`."""
     for option in (
         click.option(
-            "--ca-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            "--ca-file", type=click.Path(path_type=Path, exists=True, readable=False, dir_okay=False),
             help="Trust certificates that this CA signed.",
         ),
         click.option(
@@ -41,7 +41,7 @@ def options(function: _Command) -> _Command:
             help="Trust the certificate with this SHA-256 fingerprint.",
         ),
         click.option(
-            "--password-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            "--password-file", type=click.Path(path_type=Path, exists=True, readable=False, dir_okay=False),
             help="Read the password from the first line of a file.",
         ),
         click.option("--user", default="root", show_default=True, help="Who logs in."),

@@ -20,6 +20,7 @@ from membership.proofs import Attempt, FenceOrder, Lost, Stamp
 from membership.view import Peer, PeerState, View
 from reconciler.adoption import Adoption, adopt
 from reconciler.deaths import Deaths, recoverable
+from reconciler.holding import held_by
 from reconciler.journal import JournalState
 from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode, ObservedVM
 from reconciler.placement import has_domain
@@ -238,8 +239,7 @@ class _Court:
     def _forbidden(self) -> tuple[str, str, str] | None:
         at, pool = self._at, self._at.observed.pool
         if at.ledger.holds:
-            hold = at.ledger.holds[0]
-            return "Held", f"hold {hold.id}: {hold.reason}", f"cxm release {hold.id}"
+            return "Held", *held_by(at.ledger.holds)
         if pool.ha_enabled:
             return (
                 "PoolHa",

@@ -10,6 +10,7 @@ from membership.clock import Now
 from membership.ledger import Freeze, Ledger
 from reconciler.actions import Blocked, Cause, Disruption
 from reconciler.drift import Change, VmChange
+from reconciler.holding import held_by
 from reconciler.observed import Observed
 from schema.model import Desired, Manage, Mode, Restart
 
@@ -54,8 +55,7 @@ class Gates:
     def _hold(self, change: Change) -> Blocked | None:
         if not self._holds:
             return None
-        hold = self._holds[0]
-        return blocked(change, "Held", f"hold {hold.id}: {hold.reason}", f"cxm release {hold.id}")
+        return blocked(change, "Held", *held_by(self._holds))
 
     def _pool_state(self, change: Change) -> Blocked | None:
         if self._pool.ha_enabled:

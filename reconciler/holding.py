@@ -7,8 +7,9 @@ without one that has it, so whoever leads next finds it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from membership.ledger import Hold
 from membership.roster import Timing
 from membership.view import PeerState, View
 from schema.model import Frozen
@@ -89,6 +90,13 @@ def _keepers_missing(view: View, have: Collection[str]) -> str:
     count = enough - (len(names) - len(lacking))
     some = "" if count >= len(lacking) else f"{count} of "
     return f"{some}{', '.join(lacking)} to store it"
+
+
+def held_by(holds: Sequence[Hold]) -> tuple[str, str]:
+    """What is told of whatever is held, and its remedy: each of the holds has to end. There is one at
+    least."""
+    told = "; ".join(f"hold {each.id}: {each.reason}" for each in holds)
+    return told, "; ".join(f"cxm release {each.id}" for each in holds)
 
 
 class Brought(Frozen, frozen=True, kw_only=True):

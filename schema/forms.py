@@ -227,7 +227,7 @@ def plain(value: object) -> str:
 
 
 def endpoint_fault(text: str) -> str:
-    """What is wrong with an address that has the form of one; empty where nothing is.
+    """What is wrong with ADDRESS or ADDRESS:PORT; empty where nothing is.
 
     What is not a number and not in colons may be the name of a machine, and is left to whoever asks.
     """
@@ -238,6 +238,8 @@ def endpoint_fault(text: str) -> str:
         host, port = text, ""
     else:
         host, _, port = text.partition(":")
+    if port and not port.isdecimal():
+        return f"{port} is no port"
     if port and int(port) > LAST_PORT:
         return f"there is no port {port}; they end at {LAST_PORT}"
     if ":" not in host and not re.search(r"(^|\.)[0-9]+$", host):

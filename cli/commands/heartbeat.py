@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.envelope import Failure, Finding, failure
-from cli.options import CxmCommand, Invocation, invocation
+from cli.options import GLOBAL, CxmCommand, Invocation, invocation
 from cli.render.text import Cell, Line, Span, line, table
 from cli.settings import config_path, node_settings
 from schema.settings import Settings
@@ -22,7 +23,9 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PATH = click.Path(path_type=Path)
 
 
-@click.group("heartbeat")
+@click.group(
+    "heartbeat", params=list(GLOBAL), subcommand_metavar="format|show PATH", no_args_is_help=False
+)
 def command() -> None:
     """The shared disk over which peers hear each other.
 
@@ -31,7 +34,18 @@ def command() -> None:
     """
 
 
-@command.command("format", cls=CxmCommand)
+def _verb(name: str) -> Callable[[Callable[..., Finding]], click.Command]:
+    """Declare a verb; its envelope's format is `cxm.heartbeat.NAME`."""
+
+    def declare(function: Callable[..., Finding]) -> click.Command:
+        made = click.command(f"heartbeat.{name}", cls=CxmCommand)(function)
+        command.add_command(made, name)
+        return made
+
+    return declare
+
+
+@_verb("format")
 @click.argument("path", type=_PATH)
 @click.option("--cluster-id", metavar="UUID", help="The cluster's id.  [default: this node's]")
 @click.option("--force", is_flag=True, help="Overwrite what lies there.")
@@ -58,10 +72,10 @@ def _format(path: Path, cluster_id: str | None, force: bool) -> Finding:
         raise _failed(path, error) from None
     data = {"path": str(path), "cluster_id": header.cluster_id, "disk_id": header.disk_id}
     rows = [line(f"{path}: heartbeat disk {header.disk_id} of cluster {header.cluster_id}")]
-    return Finding("converged", data, rows, header.cluster_id)
+    return Finding("converged", data, rows)
 
 
-@command.command("show", cls=CxmCommand)
+@_verb("show")
 @click.argument("path", type=_PATH)
 def _show(path: Path) -> Finding:
     """What is on a heartbeat disk: who writes to it, and who did.
@@ -85,7 +99,6 @@ def _show(path: Path) -> Finding:
         "converged",
         _data(path, shown, known=bool(keys)),
         _rows(shown, known=bool(keys)),
-        shown.header.cluster_id,
     )
 
 
@@ -95,7 +108,14 @@ def _unformatted(path: Path, why: str) -> Failure:
 
 
 def _failed(path: Path, error: OSError) -> Failure:
-    return failure("error", "Failed", f"{path}: {error.strerror or error}")
+    hint = ""
+    if isinstance(error, PermissionError):
+        hint = "run it as root, or as a user who may use the disk (group cxm, by a udev rule)"
+    elif isinstance(error, FileNotFoundError):
+        hint = (
+            "heartbeat.disk of this node's Node file names it; is the LUN attached to this machine?"
+        )
+    return failure("error", "Failed", f"{path}: {error.strerror or error}", hint)
 
 
 def _keys(run: Invocation) -> tuple[bytes, ...]:
@@ -140,7 +160,7 @@ def _rows(shown: Shown, *, known: bool) -> list[Line]:
     header = shown.header
     rows = [line(f"heartbeat disk {header.disk_id} of cluster {header.cluster_id}")]
     if not shown.slots:
-        return [*rows, line("no slot was written yet")]
+        return [*rows, line("no slot was written yet: cxm-heartbeatd of a peer writes its own")]
     head: list[Cell] = ["SLOT", "NODE", "GENERATION", "TERM", "ALIVE", "TAG"]
     return rows + table([head, *(_row(slot, known=known) for slot in shown.slots)])
 

@@ -28,6 +28,7 @@ def command(reason: str) -> Finding:
         run.note(f"waiting for {what}")
 
     reply = asking.need_daemon(run, lambda control: control.hold(ask, waiting))
+    granting.named_after(run)
     identity = reply.message
     rows = [
         line("held: ", Span(identity, "strong"), "; nothing is begun on any node"),

@@ -16,7 +16,7 @@ _FILE = click.Path(path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.group("hook")
+@click.group("hook", subcommand_metavar="script|pre-commit|post-commit", no_args_is_help=False)
 def command() -> None:
     """The hooks of a Subversion repository.
 

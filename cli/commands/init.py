@@ -17,7 +17,7 @@ from cli.render.text import line
 if TYPE_CHECKING:
     from cli.founding import Steps
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_FILE = click.Path(path_type=Path, exists=True, readable=False, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 

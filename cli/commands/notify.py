@@ -23,5 +23,6 @@ def command(test: bool) -> Finding:
     run = invocation()
     granting.known_here(run)
     reply = asking.need_daemon(run, lambda control: control.post("notify", AskNotify(by="")))
+    granting.named_after(run)
     data = {"notes": list(reply.notes), "message": reply.message}
     return Finding("converged", data, [line(row) for row in (*reply.notes, reply.message) if row])

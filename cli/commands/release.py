@@ -35,7 +35,8 @@ def command(identity: str, reason: str) -> Finding:
 
 def _left(identity: str) -> list[str]:
     """The holds that stand still: all of them must be gone before anything is begun."""
-    status = asking.need_daemon(invocation(), lambda control: control.status())
+    run = invocation()
+    status = asking.of_cluster(run, asking.need_daemon(run, lambda control: control.status()))
     rows = status.exceptions
     return [row.object for row in rows if row.kind == "hold" and row.object != identity]
 

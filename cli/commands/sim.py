@@ -47,7 +47,9 @@ def command() -> None:
 
 
 @command.command("serve", cls=CxmCommand)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "file", type=click.Path(exists=True, readable=False, dir_okay=False, path_type=Path)
+)
 @click.option(
     "--dir",
     "directory",

@@ -12,6 +12,7 @@ from cli.node_folder import NodeFolder
 from cli.options import Invocation, cxm_command, invocation
 from cli.render.text import Line, line
 from cli.settings import config_path, node_settings
+from schema.forms import FORMS, endpoint_fault
 from schema.settings import XenapiAccess
 
 _COMPARE = (
@@ -29,6 +30,9 @@ def command(host: str, yes: bool) -> Finding:
     Fetches the certificate of HOST or HOST:PORT, shows its SHA-256 fingerprint, and once somebody has
     agreed adds it to xenapi.fingerprints in node.yaml. Nothing is sent to the server.
     """
+    fault = endpoint_fault(host) if host else "HOST is empty"
+    if fault:
+        raise click.UsageError(f"{fault}: {FORMS['endpoint'].example}")
     run = invocation()
     settings, path = node_settings(run), config_path(run)
     if settings.xenapi.ca_file is not None:

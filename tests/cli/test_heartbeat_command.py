@@ -85,3 +85,12 @@ def test_what_is_no_heartbeat_disk(config: Path, tmp_path: Path, cxm: Cxm) -> No
         assert "cxm heartbeat format" in done.err
     assert cxm("heartbeat", "show", tmp_path / "none").exit == 1
     assert cxm("heartbeat", "format", path, "--cluster-id", "x").exit == 64
+
+
+def test_help_and_names_are_those_of_every_command(cxm: Cxm, tmp_path: Path) -> None:
+    found = cxm("heartbeat")
+    assert found.exit == 64
+    assert "\\n" not in found.err
+    shown = cxm("heartbeat", "show", tmp_path / "none", "-o", "json")
+    assert shown.envelope["format"] == "cxm.heartbeat.show/1.0"
+    assert "heartbeat.disk" in shown.envelope["errors"][0]["hint"]

@@ -347,6 +347,13 @@ def test_a_hold_shows_in_status_of_one_object_too(daemon: Script, cxm: Cxm) -> N
     assert "HELD (by H-xen1-5f, H-2; cxm release ends each)" in cxm("status").out
 
 
+def test_every_answer_names_the_cluster(daemon: Script, cxm: Cxm) -> None:
+    daemon.statuses = [canned_peers.HELD]
+    daemon.reply = Reply(accepted=True, message="H-2")
+    for words in (("hold", "--reason", "x"), ("release", "H-2"), ("notify", "--test"), ("leader",)):
+        assert cxm(*words, "-o", "json").envelope["cluster"] == "lyon"
+
+
 def test_notify_tells_how_each_way_went(daemon: Script, cxm: Cxm) -> None:
     notes = ("exec /opt/page: told", "mail ops@example.org: told")
     daemon.reply = Reply(accepted=True, notes=notes)

@@ -97,8 +97,13 @@ def test_where_an_authority_is_trusted_there_is_nothing_to_add(
     assert (found.exit, found.envelope["errors"][0]["code"]) == (4, "ByAuthority")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port"])
-def test_where_nothing_is_shown(address: str, config: Path, cxm: Cxm) -> None:
-    found = cxm("trust", address, "--yes", "-o", "json")
+def test_where_nothing_is_shown(config: Path, cxm: Cxm) -> None:
+    found = cxm("trust", "127.0.0.1:1", "--yes", "-o", "json")
     assert (found.exit, found.envelope["errors"][0]["code"]) == (6, "NoCertificate")
     assert len(pins(config)) == 1
+
+
+@pytest.mark.parametrize("host", ["", "10.0.0.1:99999", "10.0.0.1:port", "10.0.0.300"])
+def test_what_is_no_address_is_a_usage_error(host: str, config: Path, cxm: Cxm) -> None:
+    assert config.exists()
+    assert cxm("trust", host).exit == 64
