@@ -57,7 +57,7 @@ def cpu_s(work: Callable[[], object]) -> float:
 
 def planned(desired: Desired, observed: Observed, ledger: Ledger) -> Plan:
     journal = JournalState()
-    drift = diff(desired, observed, ledger, journal, calm(observed, ledger), NOW)
+    drift = diff(desired, observed, ledger, journal, calm(observed, ledger), {}, NOW)
     return plan(drift, desired, observed, single("bench", 1), ledger, journal, None, NOW)
 
 

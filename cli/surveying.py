@@ -120,6 +120,6 @@ def _undrainable(desired: Desired, observed: Observed, node: str, now: Now) -> t
     fact = Fact(key=f"drain/{node}", term=1, seq=1, at_epoch_s=now.epoch_s, value=asked)
     ledger, journal = Ledger().merge([fact]), JournalState()
     view = View(me="survey", term=0, leader=None, lead_until_s=0.0)
-    drift = diff(desired, observed, ledger, journal, calm(observed, ledger), now)
+    drift = diff(desired, observed, ledger, journal, calm(observed, ledger), {}, now)
     rows = plan(drift, desired, observed, view, ledger, journal, None, now).blocked
     return tuple(row for row in rows if row.object.startswith("vm/"))

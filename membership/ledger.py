@@ -169,6 +169,14 @@ class AlarmTold(Value, tag="alarm", frozen=True, kw_only=True):
     title: str
 
 
+class GuestReady(Value, tag="ready", frozen=True, kw_only=True):
+    """The guest of `vm` (uuid) has answered `by` ping or tcp:PORT since this start of it. Key `ready/VM`."""
+
+    vm: str
+    started_epoch_s: float
+    by: str
+
+
 class Opaque(Value, tag="opaque", frozen=True, kw_only=True):
     """What only a newer version of cxm understands; `kind` is what that one calls it."""
 
@@ -195,6 +203,7 @@ FactValue = (
     | Lost
     | Drill
     | AlarmTold
+    | GuestReady
     | Opaque
 )
 

@@ -14,6 +14,7 @@ from reconciler.drift import Change, Drift, NodeChange
 from reconciler.journal import JournalState
 from reconciler.observed import Observed, ObservedNode
 from reconciler.placement import has_domain
+from reconciler.readiness import Runs, told, unready
 from reconciler.recovery_rows import recovery_rows
 from reconciler.vm_rows import ATTEMPTS, Setting, VmCase
 from schema.model import Desired, Node, VmState
@@ -27,6 +28,7 @@ def diff(
     ledger: Ledger,
     journal: JournalState,
     deaths: Deaths,
+    runs: Runs,
     now: Now,
 ) -> Drift:
     """Every difference between the tree and the pool, each with its cause.
@@ -37,6 +39,8 @@ def diff(
     emptied = draining(desired, ledger)
     rows = list(_rows(desired, observed, adoption, emptied, journal, deaths, now))
     rows += recovery_rows(deaths, adoption, observed)
+    lacks = unready(adoption, runs, ledger, now)
+    rows += told(adoption, lacks)
     return Drift(
         adoption=adoption,
         deaths=deaths,
@@ -45,6 +49,7 @@ def diff(
         told=tuple(row for row in rows if isinstance(row, Told)),
         closed=closed(desired, emptied, deaths),
         draining=emptied,
+        unready=lacks,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from reconciler.actions import Blocked, Cause, Disruption, Told, Verb
 from reconciler.adoption import Adoption
 from reconciler.deaths import Deaths
 from reconciler.observed import ObservedNode, ObservedVM
+from reconciler.readiness import Lack
 from reconciler.records import Aspect
 from schema.model import VM, Node
 
@@ -68,7 +70,8 @@ Change = VmChange | NodeChange
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Everything that differs. `closed`: node name -> why nothing may be put there."""
+    """Everything that differs. `closed`: node name -> why nothing may be put there; `unready`: uuid of a VM
+    that runs -> what it lacks to be ready."""
 
     adoption: Adoption
     deaths: Deaths
@@ -77,3 +80,4 @@ class Drift:
     told: tuple[Told, ...] = ()
     closed: tuple[tuple[str, str], ...] = ()
     draining: frozenset[str] = frozenset()
+    unready: Mapping[str, Lack] = field(default_factory=dict)

@@ -167,6 +167,15 @@ class Probed(Frozen, frozen=True, kw_only=True):
     at_s: float
 
 
+class GuestProbed(Frozen, frozen=True, kw_only=True):
+    """Whether a guest answered; the rest as in `ProbeGuest`."""
+
+    vm: str
+    started_epoch_s: float
+    by: str
+    answers: bool
+
+
 class SessionEnded(Frozen, frozen=True, kw_only=True):
     """The session in which this node acted was ended by somebody else."""
 
@@ -197,6 +206,7 @@ Event = (
     | SessionOpened
     | SessionEnded
     | Probed
+    | GuestProbed
     | PowerLooked
     | PowerSwitched
     | Staged
@@ -478,6 +488,18 @@ class Probe(Frozen, frozen=True, kw_only=True):
     within_s: float
 
 
+class ProbeGuest(Frozen, frozen=True, kw_only=True):
+    """Ask the guest of `vm` (uuid) at all of these addresses whether it answers `by` ping (no `port`) or on
+    this TCP port, and come back with `GuestProbed`. Any of them will do."""
+
+    vm: str
+    started_epoch_s: float
+    by: str
+    addresses: tuple[str, ...]
+    port: int | None
+    within_s: float
+
+
 class Muster(Frozen, frozen=True, kw_only=True):
     """Have the heartbeats follow this roster."""
 
@@ -512,6 +534,7 @@ Effect = (
     | CloseSession
     | Stage
     | Probe
+    | ProbeGuest
     | Muster
     | Tell
     | HandOver

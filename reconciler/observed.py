@@ -70,6 +70,10 @@ class ObservedVM(Frozen, frozen=True, kw_only=True):
     resume or migration; both are host uuids. `immobile` says why it cannot be migrated ("" if it can).
     `crashed` is true if the pool reported a crash of this guest since it was last started.
     `need` is the memory that XenAPI will ask of a node for it, overhead included.
+
+    `started_epoch_s` is by the clock of the server that started it last, 0.0 where it is not known.
+    `reported`: the agent in its guest has spoken since that start; `addresses` are those that it told
+    and that can be reached from elsewhere, in the order of its interfaces, IPv4 first.
     """
 
     uuid: str
@@ -97,6 +101,9 @@ class ObservedVM(Frozen, frozen=True, kw_only=True):
     immobile: str = ""
     crashed: bool = False
     hardware_platform: int = 0
+    started_epoch_s: float = 0.0
+    reported: bool = True
+    addresses: tuple[str, ...] = ()
 
 
 class ObservedNode(Frozen, frozen=True, kw_only=True):

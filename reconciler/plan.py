@@ -7,7 +7,7 @@ came of it is in the next observation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from msgspec.structs import replace as with_fields
 
@@ -24,16 +24,16 @@ from reconciler.actions import (
     Verb,
     Waits,
 )
-from reconciler.aspects import desired_power
 from reconciler.drift import Change, Drift, NodeChange, VmChange
 from reconciler.gates import Gates
 from reconciler.journal import JournalState, OwnStop
 from reconciler.limits import Slots
 from reconciler.memory import need
-from reconciler.observed import Observed, PowerState
+from reconciler.observed import Observed
 from reconciler.placement import Board
 from reconciler.refusals import Refusals
 from reconciler.steps import Step, growth, next_step
+from reconciler.waves import Row, in_order
 from schema.model import Desired, Live, Priority
 
 
@@ -59,15 +59,6 @@ def plan(
     return planner.plan()
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A change that may go forward: its next step, and what it still waits for."""
-
-    change: Change
-    step: Step | None
-    waits: Waits | None
-
-
 class _Planner:
     def __init__(
         self,
@@ -90,7 +81,7 @@ class _Planner:
         self._taken = set(journal.busy)
         self._kept: set[str] = set()
         self._network = _network(desired.cluster.migration_network, observed)
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         self._blocked: list[Blocked] = list(drift.blocked)
 
     def plan(self) -> Plan:
@@ -98,7 +89,7 @@ class _Planner:
         for change in sorted(self._drift.changes, key=lambda change: _urgency(change, owed)):
             self._decide(_in_effect(change))
         slots = Slots(self._desired.cluster.limits, self._observed, self._journal)
-        actions = [self._action(row, slots) for row in self._in_waves()]
+        actions = [self._action(row, slots) for row in in_order(self._rows, self._drift)]
         revision = self._ledger.target.revision if self._ledger.target is not None else 0
         actions.sort(key=lambda action: (action.object, action.verb))
         return Plan(
@@ -123,10 +114,10 @@ class _Planner:
             case Blocked():
                 self._blocked.append(verdict)
             case Waits():
-                self._rows.append(_Row(change, None, verdict))
+                self._rows.append(Row(change, None, verdict))
             case Step():
                 self._taken.add(change.subject)
-                self._rows.append(_Row(change, verdict, None))
+                self._rows.append(Row(change, verdict, None))
 
     def _step(self, change: Change, owed: OwnStop | None) -> Blocked | Step:
         """The next call; never one that could make a VM run twice."""
@@ -156,35 +147,11 @@ class _Planner:
         flights = self._journal.in_flight.values()
         return any(f.subject == subject and isinstance(f.call, StartOn) for f in flights)
 
-    # --- when ---------------------------------------------------------------------------------
-
-    def _in_waves(self) -> Iterable[_Row]:
-        """Starts go after what they name, and then wave by wave: the other way round, a VM after one of
-        a later wave would wait for ever. A refused start holds no wave up."""
-        down = self._awaited()
-        rows = [_after(row, down) for row in self._rows]
-        coming = (row.change for row in rows if _is_coming(row))
-        pending = [change.vm.start.wave for change in coming if isinstance(change, VmChange)]
-        first = min(pending, default=0)
-        return [_in_wave(row, first) for row in rows]
-
-    def _awaited(self) -> Set[str]:
-        """Which of the VMs that a start comes after do not run, though the tree does not want them down."""
-        starting = [row.change.vm for row in self._rows if isinstance(row.change, VmChange)]
-        named = {name for vm in starting for name in vm.start.after}
-        if not named:
-            return named
-        adoption = self._drift.adoption
-        down = [vm for vm, real in adoption.vms if real.power is not PowerState.RUNNING]
-        down += [item.vm for item in adoption.unmatched]
-        up = (PowerState.RUNNING, None)
-        return {vm.name for vm in down if vm.name in named and desired_power(vm) in up}
-
     def _here(self, change: Change) -> str:
         node = change.real.node if isinstance(change, VmChange) else change.host.uuid
         return self._drift.adoption.node_name(node)
 
-    def _action(self, row: _Row, slots: Slots) -> Action:
+    def _action(self, row: Row, slots: Slots) -> Action:
         change, step, waits = row.change, row.step, row.waits
         if step is not None and waits is None:
             waits = slots.full(step.call, change.cause)
@@ -204,26 +171,6 @@ class _Planner:
             call=step.call if step is not None else None,
             node=step.node if step is not None else None,
         )
-
-
-def _after(row: _Row, down: Set[str]) -> _Row:
-    change = row.change
-    if row.waits is not None or not isinstance(change, VmChange) or not _starts(change):
-        return row
-    unmet = next((f"vm/{name}" for name in change.vm.start.after if name in down), None)
-    if unmet is None:
-        return row
-    return replace(row, waits=Waits(on=unmet, message=f"start.after names {unmet}"))
-
-
-def _in_wave(row: _Row, first: int) -> _Row:
-    change = row.change
-    if row.waits is not None or not isinstance(change, VmChange) or not _starts(change):
-        return row
-    if change.vm.start.wave <= first:
-        return row
-    message = f"wave {first} starts before wave {change.vm.start.wave}"
-    return replace(row, waits=Waits(on=f"wave {first}", message=message))
 
 
 def _in_effect(change: Change) -> Change:
@@ -274,17 +221,6 @@ def _urgency(change: Change, owed: Set[str]) -> tuple[int, int, int, str, str]:
         return (order, 0, 0, change.object, change.reason)
     vm = change.vm
     return (order, _PRIORITY[vm.priority], vm.start.wave, change.object, change.reason)
-
-
-def _starts(change: Change) -> bool:
-    return change.verb is Verb.START
-
-
-def _is_coming(row: _Row) -> bool:
-    """A start that is going on or can go on now, so that later waves wait for it."""
-    if not _starts(row.change):
-        return False
-    return row.waits is None or row.waits.on == "in-flight"
 
 
 # --- rows ------------------------------------------------------------------------------------------

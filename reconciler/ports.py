@@ -149,6 +149,15 @@ class Devices(Protocol):
         ...
 
 
+class Guests(Protocol):
+    """The guests of VMs, over their networks."""
+
+    async def answers(self, addresses: Sequence[str], port: int | None, within_s: float) -> bool:
+        """Whether any of the addresses answers, at this TCP port or to ping (None). Never raises for what
+        a network can do to it."""
+        ...
+
+
 class SharedFacts(Protocol):
     """The ledger as this node keeps it."""
 

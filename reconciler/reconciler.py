@@ -37,6 +37,7 @@ from reconciler.drift import Drift
 from reconciler.facts import Facts, wish_of
 from reconciler.foretelling import outlived, still_told, taken_in, told
 from reconciler.guarding import Guarding
+from reconciler.guests import Guests
 from reconciler.inflight import found_open, settle, timeout_s
 from reconciler.journal import InFlight, JournalState
 from reconciler.leading import Ground, Leading, Moves
@@ -50,6 +51,7 @@ from reconciler.messages import (
     FactsMerged,
     FetchFailed,
     Gathered,
+    GuestProbed,
     HandOver,
     PageTold,
     Perform,
@@ -145,6 +147,7 @@ class Reconciler:
         self._leading = Leading(me, peering, view)
         self._pager = Pager(me)
         self._guarding = Guarding()
+        self._guests = Guests()
         self._deaths: Deaths | None = None
         self._random = random
         kept = trusted(kept, ledger.target)
@@ -204,6 +207,8 @@ class Reconciler:
             case Probed():
                 self._leading.probing.probed(event)
                 self._wake(now)
+            case GuestProbed():
+                self._carry(self._guests.answered(event, self._ledger, self._view.term), now)
             case PowerLooked() | PowerSwitched():
                 self._powered(event, now)
             case Staged():
@@ -246,6 +251,7 @@ class Reconciler:
             self._leading.deadline_s,
             self._pager.deadline_s,
             self._guarding.deadline_s,
+            self._guests.deadline_s,
             None if self._staging else self._stage_s,
         ]
         return min((moment for moment in moments if moment is not None), default=None)
@@ -529,6 +535,8 @@ class Reconciler:
             self._look(now)
         if self._due_s is not None and self._due_s <= now.mono_s:
             self._step(now)
+        leads = self._leading.may_act(now)
+        self._carry(self._guests.due(self._drift, now, leads=leads), now)
 
     def _step(self, now: Now) -> None:
         self._stepped_s = now.mono_s
@@ -547,7 +555,7 @@ class Reconciler:
         self._proposed = self._propose(observed, now)
         if desired is None or deaths is None:
             return
-        self._drift = diff(desired, observed, self._ledger, self._journal, deaths, now)
+        self._drift = self._differing(desired, observed, deaths, now)
         self._plan = self._planned(self._drift, desired, observed, now)
         if self._leading.untold:
             waits = Waits(on="sharing", message=self._leading.untold)
@@ -578,8 +586,13 @@ class Reconciler:
             self._write(now, replace(settled, backoff_s=wait_s))
         for node in sorted(found_open(self._journal, observed)):
             self._write(now, FoundOpen(node=node))
+        self._guests.seen(observed, now)
         for entry in sight(adopt(desired, observed), self._journal, ours, now.mono_s):
             self._write(now, entry)
+
+    def _differing(self, desired: Desired, observed: Observed, deaths: Deaths, now: Now) -> Drift:
+        runs = self._guests.runs
+        return diff(desired, observed, self._ledger, self._journal, deaths, runs, now)
 
     def _planned(self, drift: Drift, desired: Desired, observed: Observed, now: Now) -> Plan:
         return plan(drift, desired, observed, self._view, self._ledger, self._journal, None, now)
@@ -591,7 +604,7 @@ class Reconciler:
         if not gated or candidate is None or candidate.desired is None:
             return None
         deaths = accused(self._hearing(candidate.desired, observed, now))
-        drift = diff(candidate.desired, observed, self._ledger, self._journal, deaths, now)
+        drift = self._differing(candidate.desired, observed, deaths, now)
         return self._planned(drift, candidate.desired, observed, now)
 
     def _emit(self, desired: Desired, now: Now) -> None:

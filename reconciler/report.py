@@ -152,6 +152,8 @@ def _vms(facts: Facts, rows: Mapping[str, Health], now: Now) -> Iterator[VmStatu
             condition, reason, message = Condition.UNKNOWN, "Unknown", "not observed"
         elif seen is not None and name not in rows and not _heard(seen, facts):
             condition, reason, message = Condition.UNKNOWN, "NodeUnknown", "its node is not heard"
+        elif seen is not None and name not in rows:
+            condition, reason, message = _readiness(seen, facts)
         node = drift.adoption.node_name(seen.node) if drift is not None and seen else None
         yield VmStatus(
             name=vm.name,
@@ -164,6 +166,16 @@ def _vms(facts: Facts, rows: Mapping[str, Health], now: Now) -> Iterator[VmStatu
             reason=reason,
             message=message,
         )
+
+
+def _readiness(real: ObservedVM, facts: Facts) -> Health:
+    """How far a VM of which nothing differs is on its way up."""
+    lack = facts.drift.unready.get(real.uuid) if facts.drift is not None else None
+    if lack is None:
+        return Condition.READY, "", ""
+    if lack.late:
+        return Condition.DEGRADED, "NotReady", lack.message
+    return Condition.PROGRESSING, "Starting", f"it runs, {lack.message}"
 
 
 def _heard(real: ObservedVM, facts: Facts) -> bool:

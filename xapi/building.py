@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from ipaddress import ip_address
 
 from reconciler.observed import (
     Disk,
@@ -19,6 +21,7 @@ from reconciler.observed import (
 from xapi.records import (
     LOCK_KEY,
     NULL,
+    GuestMetricsRecord,
     HostRecord,
     NetworkRecord,
     PoolRecord,
@@ -32,6 +35,9 @@ from xapi.tables import Tables
 SAME_BOOT_S = 60
 """Two boot times of a host that differ by less are taken for one boot, read twice: xapi derives the
 moment anew from clock and uptime at each start, and the clock may have been set meanwhile."""
+
+MOST_ADDRESSES = 8
+"""More than so many addresses of one guest are of no use to anybody."""
 
 TERM_KEY = "cxm-term-"
 """With a term behind it: a key in the pool's other_config, whose value begins with the node's name."""
@@ -176,6 +182,8 @@ def build_vm(
     """A machine with its drives and networks. `crashed_at`: when the pool last told of a crash."""
     power = _power(vm.power_state)
     domain = _domain_type(vm)
+    guest = tables.vm_guest_metrics.get(vm.guest_metrics)
+    metrics = tables.vm_metrics.get(vm.metrics)
     return ObservedVM(
         uuid=vm.uuid,
         name=vm.name_label,
@@ -202,6 +210,9 @@ def build_vm(
         immobile=_immobile(vm, tables),
         crashed=_crashed(vm, tables, crashed_at),
         hardware_platform=vm.hardware_platform_version,
+        started_epoch_s=_epoch_s(metrics.start_time) if metrics is not None else 0.0,
+        reported=guest is not None and _reported(guest),
+        addresses=_addresses(guest.networks) if guest is not None else (),
     )
 
 
@@ -296,12 +307,52 @@ def _crashed(vm: VmRecord, tables: Tables, crashed_at: str) -> bool:
     return crashed_at.removesuffix("Z") > started
 
 
+def _reported(guest: GuestMetricsRecord) -> bool:
+    """Whether its agent has spoken since the start, which throws away what an earlier guest said.
+
+    A Linux kernel without an agent shows drivers and features; only an agent tells of versions,
+    system and addresses.
+    """
+    return guest.live and bool(guest.PV_drivers_version or guest.os_version or guest.networks)
+
+
+# As 0/ip (the first one of an interface), 0/ipv4/0, 0/ipv6/1.
+_ADDRESS = re.compile(r"([0-9]{1,4})/(ip|ipv4/[0-9]{1,4}|ipv6/[0-9]{1,4})")
+
+
+def _addresses(networks: Mapping[str, str]) -> tuple[str, ...]:
+    """The addresses by which the guest can be reached, as it says: a guest may say anything. One that is
+    good on its own link only is none."""
+    found: dict[str, tuple[int, int, str]] = {}
+    for key, text in networks.items():
+        match = _ADDRESS.fullmatch(key)
+        try:
+            address = ip_address(text.strip())
+        except ValueError:
+            continue
+        own = address.is_link_local or address.is_loopback
+        if match is None or own or address.is_unspecified or address.is_multicast:
+            continue
+        place = (int(match[1]), address.version, match[2])
+        name = str(address)
+        found[name] = min(found.get(name, place), place)
+    return tuple(sorted(found, key=lambda name: found[name])[:MOST_ADDRESSES])
+
+
 # --- small readings -------------------------------------------------------------------------------
 
 
 def _uuid(table: Mapping[str, Record], ref: str) -> str | None:
     record = table.get(ref)
     return record.uuid if record else None
+
+
+def _epoch_s(date: str) -> float:
+    """Epoch seconds of a date in the wire form, whose Z older servers leave out; 0.0 where it is none."""
+    try:
+        return datetime.fromisoformat(date.removesuffix("Z")).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _true(text: str | None) -> bool:

@@ -105,6 +105,10 @@ class VmMetricsRecord(Record, frozen=True):
 
 class GuestMetricsRecord(Record, frozen=True):
     PV_drivers_detected: bool = False
+    PV_drivers_version: Map = field(default_factory=dict)
+    os_version: Map = field(default_factory=dict)
+    networks: Map = field(default_factory=dict)
+    live: bool = True
     other: Map = field(default_factory=dict)
 
 

@@ -38,7 +38,7 @@ from reconciler.messages import (
     ViewPushed,
 )
 from reconciler.mustering import ALONE, Peering
-from reconciler.ports import Devices, Peers, Pool, Source, Telling
+from reconciler.ports import Devices, Guests, Peers, Pool, Source, Telling
 from reconciler.reconciler import Reconciler
 from schema.model import Frozen
 
@@ -53,11 +53,12 @@ class Identity(Frozen, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Whom this daemon has to do with beside the pool and Subversion."""
+    """Whom and what this daemon has to do with beside the pool and Subversion."""
 
     peers: Peers
     telling: Telling
     devices: Devices
+    guests: Guests
     peering: Peering = ALONE
 
 
@@ -132,7 +133,8 @@ class Assembly:
             random=random,
             peering=surroundings.peering,
         )
-        outreach = Outreach(surroundings.peers, pool, source, surroundings.telling, self.now_s)
+        around = surroundings
+        outreach = Outreach(around.peers, pool, source, around.telling, around.guests, self.now_s)
         converge = Converge(
             pool,
             source,

@@ -40,6 +40,7 @@ from reconciler.edge.arming import Armed, credentials
 from reconciler.edge.assembly import Assembly, Identity, Memory, Surroundings
 from reconciler.edge.clock import boot_s
 from reconciler.edge.control import SOCKET, Control
+from reconciler.edge.knocking import Knocking
 from reconciler.edge.lines import DamagedFile
 from reconciler.edge.mark import stored_mark
 from reconciler.edge.peering import PeerLink
@@ -141,7 +142,7 @@ class Daemon:
             self._memory,
             pool,
             self._source,
-            Surroundings(peers, self._tellers, self._devices(), self._peering),
+            Surroundings(peers, self._tellers, self._devices(), Knocking(), self._peering),
             self._kept(),
             # Spreads polls; nothing secret hangs on it.
             Random(SystemRandom().random()),  # noqa: S311

@@ -14,10 +14,12 @@ from reconciler.messages import (
     Event,
     Gather,
     Gathered,
+    GuestProbed,
     OpenSession,
     PageTold,
     Probe,
     Probed,
+    ProbeGuest,
     RevokeSession,
     SessionOpened,
     SessionRevoked,
@@ -26,7 +28,7 @@ from reconciler.messages import (
     Tell,
 )
 from reconciler.paging import Page
-from reconciler.ports import Peers, Pool, Source, Telling
+from reconciler.ports import Guests, Peers, Pool, Source, Telling
 
 TELL_S = 10.0
 
@@ -45,12 +47,14 @@ class Outreach:
         pool: Pool,
         source: Source,
         telling: Telling,
+        guests: Guests,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.peers = peers
         self._pool = pool
         self._source = source
         self._telling = telling
+        self._guests = guests
         self._now_s = now_s
 
     async def carried_out(self, effect: Effect) -> Event | None:
@@ -72,9 +76,17 @@ class Outreach:
                 asked_s = self._now_s()
                 answers = await self._pool.probe(address, within_s)
                 return Probed(name=name, answers=answers, at_s=asked_s)
+            case ProbeGuest():
+                return await self._knocked(effect)
             case Tell(page=page):
                 return await self._told(page)
         return None
+
+    async def _knocked(self, effect: ProbeGuest) -> GuestProbed:
+        answers = await self._guests.answers(effect.addresses, effect.port, effect.within_s)
+        return GuestProbed(
+            vm=effect.vm, started_epoch_s=effect.started_epoch_s, by=effect.by, answers=answers
+        )
 
     async def _revoked(self, effect: RevokeSession) -> SessionRevoked:
         """A session that is sealed by a key that we do not have is left to the time that was waited."""

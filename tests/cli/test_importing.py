@@ -93,7 +93,8 @@ def test_an_imported_tree_is_valid_and_asks_for_nothing() -> None:
     assert loaded.errors == ()
     assert loaded.desired is not None
     assert loaded.desired.cluster.id == CLUSTER
-    drift = diff(loaded.desired, OBSERVED, Ledger(), JournalState(), calm(OBSERVED, Ledger()), NOW)
+    deaths = calm(OBSERVED, Ledger())
+    drift = diff(loaded.desired, OBSERVED, Ledger(), JournalState(), deaths, {}, NOW)
     assert (drift.changes, drift.blocked, drift.told) == ((), (), ())
 
 

@@ -101,7 +101,7 @@ def planned(tree: Desired, seen: Observed) -> tuple[Action, ...]:
 
 
 def full_plan(tree: Desired, seen: Observed) -> Plan:
-    drift = diff(tree, seen, Ledger(), JournalState(), calm(seen, Ledger()), NOW)
+    drift = diff(tree, seen, Ledger(), JournalState(), calm(seen, Ledger()), {}, NOW)
     view = single("here", 1)
     return plan(drift, tree, seen, view, Ledger(), JournalState(), None, NOW)
 

@@ -37,6 +37,7 @@ def drift_of(world: Expanded) -> Drift:
         world.ledger,
         world.journal,
         world.deaths,
+        world.runs,
         world.now,
     )
 
@@ -95,7 +96,7 @@ def test_wherever_it_is_killed_nothing_is_done_twice_and_it_gets_there(
     life = lived(world, 1 + place % effects, crash)
     end = replace(life.pool.observed, as_of_s=life.now_s)
     found = diff(
-        world.desired, end, life.ledger, replay(life.records), calm(end, life.ledger), life.now
+        world.desired, end, life.ledger, replay(life.records), calm(end, life.ledger), {}, life.now
     )
     assert (found.changes, found.blocked) == ((), ())
 

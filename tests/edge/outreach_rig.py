@@ -181,6 +181,18 @@ class Durable:
         self._note(f"{self._name} {len(items)}")
 
 
+class FakeGuests:
+    """`answers_now`: whether every guest does."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._note = notes.note
+        self.answers_now = True
+
+    async def answers(self, addresses: Sequence[str], port: int | None, within_s: float) -> bool:
+        self._note(f"knock at {' '.join(addresses)} port {port} within {within_s:g}")
+        return self.answers_now
+
+
 class Rig:
     def __init__(self) -> None:
         self.notes = Notes()
@@ -188,11 +200,12 @@ class Rig:
         self.source = FakeSource(self.notes)
         self.peers = FakePeers(self.notes)
         self.people = People(self.notes)
+        self.guests = FakeGuests(self.notes)
         self.now_s = 100.0
         self.permitted = True
         self.least = 0
         self.outreach = Outreach(
-            self.peers, self.pool, self.source, self.people, lambda: self.now_s
+            self.peers, self.pool, self.source, self.people, self.guests, lambda: self.now_s
         )
         self.events: list[Event] = []
 

@@ -24,6 +24,7 @@ from reconciler.edge.subversion_wire import Access
 from reconciler.edge.telling import Tellers
 from reconciler.messages import PoolLost, PoolObserved
 from reconciler.mustering import ALONE, Peering
+from tests.edge.deaf import Deaf
 from tests.edge.outreach_rig import FakePool, Notes
 from tests.edge.unarmed import Unarmed
 
@@ -61,7 +62,7 @@ def assembled(memory: Memory, state: Path, peering: Peering) -> Assembly:
         memory,
         FollowedFake(Notes()),
         source,
-        Surroundings(Alone(), Tellers((), "n1", "c"), Unarmed(), peering),
+        Surroundings(Alone(), Tellers((), "n1", "c"), Unarmed(), Deaf(), peering),
         None,
         Random(1),
         Supervisor({}),

@@ -17,12 +17,14 @@ from reconciler.messages import (
     CloseSession,
     Gather,
     Gathered,
+    GuestProbed,
     HandOver,
     Muster,
     OpenSession,
     PageTold,
     Probe,
     Probed,
+    ProbeGuest,
     RevokeSession,
     SessionOpened,
     SessionRevoked,
@@ -139,6 +141,18 @@ async def test_a_probe_is_as_old_as_its_question(answers: bool | None) -> None:
     rig.now_s = 103.0
     assert await probing == [Probed(name="xen2", answers=answers, at_s=100.0)]
     assert rig.done == ["probe 192.0.2.2 within 3"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_an_answer_of_a_guest_is_about_the_start_that_was_asked_about(answers: bool) -> None:
+    rig = Rig()
+    rig.guests.answers_now = answers
+    asked = ProbeGuest(
+        vm="vm1", started_epoch_s=7.0, by="tcp:80", addresses=("192.0.2.5",), port=80, within_s=2.0
+    )
+    told = GuestProbed(vm="vm1", started_epoch_s=7.0, by="tcp:80", answers=answers)
+    assert await rig.carried_out(asked) == [told]
+    assert rig.done == ["knock at 192.0.2.5 port 80 within 2"]
 
 
 async def test_a_tree_is_taken_from_subversion_and_peers_are_not_troubled() -> None:

@@ -52,6 +52,7 @@ from reconciler.records import Record, SourceBack
 from reconciler.status import Condition, Status, Verdict
 from reconciler.whatif import WhatIf
 from reconciler.why import Why
+from tests.edge.deaf import Deaf
 from tests.edge.unarmed import Unarmed
 
 HEAD = Head(repository="r", path="", revision=1, author="alice", message="m")
@@ -170,7 +171,7 @@ async def carried_out(world: World, effects: Sequence[Effect]) -> list[Event]:
             world,
             Durable(world, "journal"),
             Durable(world, "ledger"),
-            Outreach(Alone(), world, world, Tellers((), "n", "c")),
+            Outreach(Alone(), world, world, Tellers((), "n", "c"), Deaf()),
             Switching(Unarmed(), lambda: True, lambda: True),
             lambda: True,
             lambda _: "",
@@ -322,7 +323,7 @@ class Rig:
             self.world,
             Durable(self.world, "journal"),
             Durable(self.world, "ledger"),
-            Outreach(Alone(), self.world, self.world, Tellers((), "n", "c")),
+            Outreach(Alone(), self.world, self.world, Tellers((), "n", "c"), Deaf()),
             Switching(Unarmed(), lambda: True, lambda: True),
             lambda: True,
             lambda _: "",

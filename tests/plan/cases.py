@@ -75,6 +75,10 @@ class VmForm(Form):
     immobile: str = ""
     crashed: bool = False
     platform: int = 0
+    reported: bool = True
+    """Whether the guest's agent has spoken since the start; `started` is how long ago that was."""
+    started: str | None = None
+    addresses: tuple[str, ...] = ()
 
 
 class PoolForm(Form):
@@ -183,6 +187,8 @@ class LedgerForm(Form):
     """Node that is held -> what its devices said."""
     reset: list[str] = []
     """VMs whose records were reset by somebody."""
+    ready: dict[str, str] = {}
+    """VM -> by what its guest answered, since the start that is observed."""
 
 
 class Case(Form, kw_only=True):

@@ -14,7 +14,17 @@ import msgspec
 from fencing.evidence import proofs
 from fencing.judgement import Belief, Verdict
 from membership.clock import Now
-from membership.ledger import Approval, Drain, Fact, FactValue, Freeze, Hold, Ledger, Target
+from membership.ledger import (
+    Approval,
+    Drain,
+    Fact,
+    FactValue,
+    Freeze,
+    GuestReady,
+    Hold,
+    Ledger,
+    Target,
+)
 from membership.proofs import Certificate, Lost, MayRun, Place, Unproven
 from membership.view import Peer, PeerState, View, single
 from reconciler import actions
@@ -35,6 +45,7 @@ from reconciler.observed import (
     Storage,
     Task,
 )
+from reconciler.readiness import Runs, followed, key
 from reconciler.records import Answered, AnyEntry, Intended, Record, Retried, Settled
 from reconciler.sightings import sight
 from schema import tree
@@ -117,7 +128,7 @@ def observed(form: ObservedForm, wanted: Desired, epoch_s: float) -> Observed:
             auto_poweron=form.pool.auto_poweron,
         ),
         nodes=_by_uuid(_node(name, given or NodeForm(), form) for name, given in nodes.items()),
-        vms=_by_uuid(_vm(name, given or VmForm()) for name, given in form.vms.items()),
+        vms=_by_uuid(_vm(name, given or VmForm(), epoch_s) for name, given in form.vms.items()),
         storages=_by_uuid(
             Storage(uuid=identity("sr", name), name=name, shared=given is None or given.shared)
             for name, given in form.storages.items()
@@ -167,7 +178,7 @@ def _node(name: str, form: NodeForm, pool: ObservedForm) -> ObservedNode:
     )
 
 
-def _vm(name: str, form: VmForm) -> ObservedVM:
+def _vm(name: str, form: VmForm, epoch_s: float) -> ObservedVM:
     size = size_bytes(form.memory)
     power = form.power or ("Halted" if form.on is None else "Running")
     return ObservedVM(
@@ -195,6 +206,9 @@ def _vm(name: str, form: VmForm) -> ObservedVM:
         immobile=form.immobile,
         crashed=form.crashed,
         hardware_platform=form.platform,
+        started_epoch_s=0.0 if form.started is None else epoch_s - duration_s(form.started),
+        reported=form.reported,
+        addresses=form.addresses,
     )
 
 
@@ -259,10 +273,20 @@ def records(case: Case, wanted: Desired, real: Observed) -> list[Record]:
     return book.records
 
 
+def runs(case: Case, real: Observed, epoch_s: float) -> Runs:
+    """Since when VMs run, for a daemon that has lived through the case's past."""
+    known: Runs = {}
+    for earlier in case.before:
+        ago = duration_s(earlier.ago)
+        then = _then(real, {name: form for name, form in earlier.vms.items() if form is not None})
+        known = followed(known, then, Now(mono_s=MONO_S - ago, epoch_s=epoch_s - ago))
+    return followed(known, real, Now(mono_s=MONO_S, epoch_s=epoch_s))
+
+
 def _then(real: Observed, differences: Mapping[str, VmForm]) -> Observed:
     vms = dict(real.vms)
     for name, form in differences.items():
-        vms[identity("vm", name)] = _vm(name, form)
+        vms[identity("vm", name)] = _vm(name, form, real.epoch_s)
     return msgspec.structs.replace(real, vms={uuid: vms[uuid] for uuid in sorted(vms)})
 
 
@@ -333,7 +357,7 @@ def _fail(book: Book, name: str, back: BackoffForm) -> None:
 # --- what peers share -----------------------------------------------------------------------------
 
 
-def ledger(form: LedgerForm, epoch_s: float) -> Ledger:
+def ledger(form: LedgerForm, real: Observed, epoch_s: float) -> Ledger:
     values: dict[str, FactValue] = {
         "target": Target(repository=REPOSITORY, revision=REVISION, digest=DIGEST, path="/")
     }
@@ -352,6 +376,10 @@ def ledger(form: LedgerForm, epoch_s: float) -> Ledger:
         values[f"hold/{reason}"] = Hold(id=reason, reason=reason, by="cxm")
     if form.approved:
         values["approval"] = Approval(revision=REVISION, digest=DIGEST, by="root")
+    for name, by in form.ready.items():
+        uuid = identity("vm", name)
+        started_s = real.vms[uuid].started_epoch_s
+        values[key(uuid)] = GuestReady(vm=uuid, started_epoch_s=started_s, by=by)
     values.update(deadly(form))
     return Ledger().merge(
         Fact(key=key, term=1, seq=number, at_epoch_s=epoch_s, value=value)
@@ -413,6 +441,7 @@ class Expanded:
     view: View
     now: Now
     silent: Mapping[str, str] = field(default_factory=dict)
+    runs: Runs = field(default_factory=dict)
 
     @property
     def deaths(self) -> Deaths:
@@ -448,7 +477,8 @@ def expand(case: Case) -> Expanded:
         desired=wanted,
         observed=real,
         records=tuple(records(case, wanted, real)),
-        ledger=ledger(case.ledger, epoch_s),
+        ledger=ledger(case.ledger, real, epoch_s),
+        runs=runs(case, real, epoch_s),
         view=view(case.view),
         now=Now(mono_s=MONO_S, epoch_s=epoch_s),
         silent=case.silent,

@@ -26,6 +26,7 @@ def planned(given: Expanded) -> Plan:
         given.ledger,
         given.journal,
         given.deaths,
+        given.runs,
         given.now,
     )
     return plan(

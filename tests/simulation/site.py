@@ -18,6 +18,7 @@ from reconciler.messages import Ask, AskLook, PoolLost, PoolObserved
 from reconciler.records import Record
 from reconciler.status import Status, Verdict
 from simulator.pool import LogEntry
+from tests.edge.deaf import Deaf
 from tests.edge.unarmed import Unarmed
 from tests.simulation.checkers import ALL, Checker, Scene
 from tests.simulation.estate import ADDRESSES, CLUSTER_ID, Wish, make_world
@@ -127,7 +128,7 @@ class Site:
                     memory,
                     pool,
                     source,
-                    Surroundings(Alone(), Tellers((), NODE, CLUSTER_ID), Unarmed()),
+                    Surroundings(Alone(), Tellers((), NODE, CLUSTER_ID), Unarmed(), Deaf()),
                     source.load_kept(),
                     chance,
                     Supervisor({}),

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.observed import PowerState
 from tests.xapi.recorded_pool import HOST, POOL, VM, Pool
+from xapi.building import MOST_ADDRESSES
 from xapi.records import CLASSES
 
 
@@ -51,6 +52,64 @@ def test_tools(guest: dict[str, Any] | None, fields: dict[str, Any], tools: bool
         pool.put("vm_guest_metrics", "gm1", {"uuid": "u-gm1"}, **guest)
     fields = {"domain_type": "hvm", "guest_metrics": "gm1", **fields}
     assert pool.vm(**fields).has_tools is tools
+
+
+@pytest.mark.parametrize(
+    ("guest", "reported"),
+    [
+        (None, False),
+        ({}, False),
+        # A kernel without an agent.
+        ({"PV_drivers_detected": True, "other": {"feature-suspend": "1"}}, False),
+        ({"PV_drivers_version": {"major": "7"}}, True),
+        ({"os_version": {"distro": "debian"}}, True),
+        ({"networks": {"0/ip": "192.0.2.5"}}, True),
+        # What is left of a guest that is gone.
+        ({"networks": {"0/ip": "192.0.2.5"}, "live": False}, False),
+    ],
+)
+def test_reported(guest: dict[str, Any] | None, reported: bool) -> None:
+    pool = Pool()
+    if guest is not None:
+        pool.put("vm_guest_metrics", "gm1", {"uuid": "u-gm1"}, **guest)
+    assert pool.vm(guest_metrics="gm1", power_state="Running").reported is reported
+
+
+def test_addresses_are_those_by_which_others_reach_the_guest() -> None:
+    pool = Pool()
+    networks = {
+        "1/ip": "198.51.100.7",
+        "0/ipv6/0": "fe80:0000:0000:0000:0216:3eff:fe00:0001",
+        "0/ipv6/1": "2001:0db8:0000:0000:0000:0000:0000:0005",
+        "0/ipv4/0": "192.0.2.5",
+        "0/ipv4/1": "127.0.0.1",
+        "0/ip": "192.0.2.5",
+        "2/ip": "224.0.0.1",
+        "3/ip": "-O /tmp/x",
+        "4/name": "192.0.2.9",
+    }
+    pool.put("vm_guest_metrics", "gm1", {"uuid": "u-gm1", "networks": networks})
+    addresses = pool.vm(guest_metrics="gm1").addresses
+    assert addresses == ("192.0.2.5", "2001:db8::5", "198.51.100.7")
+    many = {f"{number}/ip": f"192.0.2.{number}" for number in range(1, 100)}
+    pool.put("vm_guest_metrics", "gm1", {"uuid": "u-gm1", "networks": many})
+    assert len(pool.seen().vms["u-vm1"].addresses) == MOST_ADDRESSES
+
+
+@pytest.mark.parametrize(
+    ("date", "epoch_s"),
+    [
+        ("20260822T10:15:30Z", 1787393730.0),
+        ("20260822T10:15:30", 1787393730.0),
+        ("19700101T00:00:00Z", 0.0),
+        ("", 0.0),
+        ("soon", 0.0),
+    ],
+)
+def test_the_date_of_its_start(date: str, epoch_s: float) -> None:
+    pool = Pool()
+    pool.put("vm_metrics", "m1", {"uuid": "u-m1", "start_time": date})
+    assert pool.vm(metrics="m1").started_epoch_s == epoch_s
 
 
 @pytest.mark.parametrize(
@@ -283,7 +342,7 @@ def invented(cls: str, number: int, chance: random.Random) -> dict[str, Any]:
         "pif": {"network": one("network"), "host": one("host"), "currently_attached": flag},
         "task": {"status": chance.choice(["pending", "success"]), "progress": chance.random()},
         "vm_metrics": {"nomigrate": flag},
-        "vm_guest_metrics": {"PV_drivers_detected": flag},
+        "vm_guest_metrics": {"PV_drivers_detected": flag, "live": not flag},
         "host_metrics": {"live": flag, "memory_total": chance.randrange(9)},
     }
     label = f"{cls} {chance.randrange(3)}"

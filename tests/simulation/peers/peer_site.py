@@ -45,6 +45,7 @@ from tests.simulation.repository import ScriptedSource
 from tests.simulation.site import LOOK_AGAIN_S, RELEASE, RESTART_S, Site, WatchedPool
 from tests.simulation.wire import CHANGING, Network, Wire
 from tests.simulation.world_devices import WorldDevices
+from tests.simulation.world_guests import WorldGuests
 from xapi.transport import FailureKind, JsonValue, TransportFailure
 
 T = TypeVar("T")
@@ -263,6 +264,7 @@ class PeerSite(Site):
                 daemon,
                 pager,
                 WorldDevices(self.world),
+                WorldGuests(self.world),
                 Peering(engine="builtin", mark=f"mark of {node.name}"),
             ),
             source.load_kept(),
