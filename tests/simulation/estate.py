@@ -74,6 +74,8 @@ class VmWish:
     only: tuple[str, ...] = ()
     label: str = ""
     tags: tuple[str, ...] = ()
+    start: str = ""
+    """What the tree says of its start, as JSON."""
 
     @property
     def uuid(self) -> str:
@@ -94,6 +96,8 @@ class VmWish:
             lines.append(f"placement: {{only: [{', '.join(self.only)}]}}")
         if self.tags:
             lines.append(f"tags: {{add: [{', '.join(self.tags)}]}}")
+        if self.start:
+            lines.append(f"start: {self.start}")
         return "\n".join(lines) + "\n"
 
 
