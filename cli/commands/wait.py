@@ -31,6 +31,8 @@ _CONDITIONS = {condition.lower(): condition for condition in Condition}
 def command(sel: str, wanted: str, revision: int | None) -> Finding:
     """Wait until objects are as desired.
 
+    A VM is ready once nothing of it differs and it shows what its start.ready asks.
+
     Without -r Subversion is looked at first, and its head waited for. A head that is rejected ends
     the wait (3), and so does a node that is held: it waits for a human's word (4). There is no end but
     --timeout (8); the work goes on.
