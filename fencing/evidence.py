@@ -29,9 +29,28 @@ class Proof:
         return place.host == self.certificate.host and place.stamp < self.stamp
 
 
-def proofs(ledger: Ledger, now: Now) -> Mapping[str, Proof]:
-    """The certificates that hold, by host (uuid)."""
-    return {proof.certificate.host: proof for proof in _valid(ledger.facts.values(), now)}
+SAME_BOOT_S = 60
+"""Hints of one boot differ: each start of the toolstack works it out anew. No server boots sooner."""
+
+
+def proofs(ledger: Ledger, now: Now, boots: Mapping[str, str]) -> Mapping[str, Proof]:
+    """The certificates that hold, by host (uuid). `boots` is what XenAPI shows of each host's boot.
+
+    A host that came back after its certificate has to die anew: what was begun on it since may be known
+    to nobody, if nobody led meanwhile.
+    """
+    return {
+        proof.certificate.host: proof
+        for proof in _valid(ledger.facts.values(), now)
+        if _same_boot(proof.certificate.boot_hint, boots.get(proof.certificate.host, ""))
+    }
+
+
+def _same_boot(ended: str, shown: str) -> bool:
+    """What is not known says nothing: a hint adds doubt, and ends none."""
+    if ended.isdecimal() and shown.isdecimal():
+        return abs(int(ended) - int(shown)) < SAME_BOOT_S
+    return not ended or not shown or ended == shown
 
 
 def _valid(facts: Iterable[Fact], now: Now) -> Iterable[Proof]:

@@ -67,9 +67,21 @@ def places(ledger: Ledger, vm: str, pool: Pool, stamp: Stamp) -> tuple[Place, ..
     What it does not tell is as of now (`stamp`): no certificate that there is already covers it.
     """
     told = known(ledger, vm)
-    if told is not None:
-        return told
+    return _anywhere(pool, stamp) if told is None else told
+
+
+def _anywhere(pool: Pool, stamp: Stamp) -> tuple[Place, ...]:
     return tuple(_place(host, pool, stamp) for host in sorted(pool.hosts))
+
+
+def _before(ledger: Ledger, shown: Shown, pool: Pool, stamp: Stamp) -> tuple[Place, ...]:
+    """Where it can have been until now. Of a VM whose record was reset nobody knows where it ran last:
+    it may have been started since the ledger was told."""
+    told = places(ledger, shown.vm, pool, stamp)
+    if not shown.reset:
+        return told
+    had = {place.host for place in told}
+    return (*told, *(place for place in _anywhere(pool, stamp) if place.host not in had))
 
 
 def _place(host: str, pool: Pool, stamp: Stamp) -> Place:
@@ -85,8 +97,8 @@ def followed(
     of the fact which would say it.
     """
     there = shown.hosts | frozenset(targets)
-    before = places(ledger, shown.vm, pool, stamp)
     shown = _latched(ledger, shown)
+    before = _before(ledger, shown, pool, stamp)
     kept = [place for place in before if place.host in there or not _absent(place, shown, pool)]
     had = {place.host for place in kept}
     new = [_place(host, pool, stamp) for host in there - had]
@@ -137,9 +149,9 @@ _NOW: Stamp = (2**63 - 1, 0)
 
 def _possible(ledger: Ledger, shown: Shown, pool: Pool) -> tuple[Place, ...]:
     """The places of the ledger that no report has ended, and those that the observation shows."""
-    told = places(ledger, shown.vm, pool, _NOW)
     shown = _latched(ledger, shown)
-    left = [place for place in told if not _absent(place, shown, pool)]
+    before = _before(ledger, shown, pool, _NOW)
+    left = [place for place in before if not _absent(place, shown, pool)]
     had = {place.host for place in left}
     unsaid = [_place(host, pool, _NOW) for host in shown.hosts - had]
     return tuple(sorted((*left, *unsaid), key=lambda place: place.host))

@@ -70,7 +70,8 @@ class Certificate(Value, tag="certificate", frozen=True, kw_only=True):
 
     `kind` is power-off (read back from every one of `devices`) or sworn (by whoever `by` names). `void`
     says why it is not to be trusted after all, "" while it is. An oath that served nothing expires at
-    `until_epoch_s`.
+    `until_epoch_s`. `boot_hint` is what XenAPI showed of the boot that ended: where it shows another one,
+    the host came back since.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Certificate(Value, tag="certificate", frozen=True, kw_only=True):
     evidence: str
     devices: tuple[str, ...] = ()
     boot: str = ""
+    boot_hint: str = ""
     until_epoch_s: float | None = None
     void: str = ""
 

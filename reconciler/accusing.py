@@ -68,13 +68,13 @@ class _Court:
     def __init__(self, hearing: Hearing) -> None:
         self._at = hearing
         self._adoption: Adoption = adopt(hearing.desired, hearing.observed)
-        self._proofs = proofs(hearing.ledger, hearing.now)
         self._orders = {
             order.node: order
             for order in hearing.ledger.values(FenceOrder)
             if order.until_epoch_s > hearing.now.epoch_s
         }
         self._pool = self._reporting()
+        self._proofs = proofs(hearing.ledger, hearing.now, self._pool.boots)
         self._guests = self._at_stake()
 
     def deaths(self) -> Deaths:

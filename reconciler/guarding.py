@@ -202,6 +202,7 @@ class Guarding:
             evidence=evidence,
             devices=devices,
             boot=peer.notes.get(BOOT, "") if peer is not None else "",
+            boot_hint=case.host.boot_hint,
         )
         text = f"{certificate.id}: {certificate.evidence}"
         wants.entries.append(Fenced(node=name, stage="proven", message=text))

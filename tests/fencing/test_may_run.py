@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from fencing.evidence import KINDS, POWER_OFF, SWORN, Proof, proofs
 from fencing.may_run import Doubt, Pool, Shown, doubts, followed, key, known, places
@@ -55,7 +56,7 @@ def asked(
     leaving: str = "",
     accepted: tuple[str, ...] = KINDS,
 ) -> list[str]:
-    valid = proofs(known_facts, NOW)
+    valid = proofs(known_facts, NOW, around.boots)
     return names(doubts(known_facts, seen, target, leaving, around, valid, accepted))
 
 
@@ -96,7 +97,7 @@ def test_a_void_certificate_is_none() -> None:
 def test_an_oath_does_for_a_vm_that_accepts_oaths_alone() -> None:
     facts = ledger(runs_on("a"), died("a", 1, 2, SWORN))
     assert asked(facts, shown(), pool("a")) == []
-    valid = proofs(facts, NOW)
+    valid = proofs(facts, NOW, {})
     (doubt,) = doubts(facts, shown(), "b", "", pool("a"), valid, (POWER_OFF,))
     assert doubt == Doubt("a", valid["a"])
 
@@ -106,8 +107,29 @@ def test_an_oath_that_nobody_used_expires() -> None:
         id="C", node="a", host="a", kind=SWORN, by="x", evidence="", until_epoch_s=1000.0
     )
     facts = ledger(fact("certificate/a", 1, 1, oath))
-    assert proofs(facts, NOW) == {}
-    assert proofs(facts, Now(mono_s=0.0, epoch_s=999.0)) == {"a": Proof(oath, (1, 1))}
+    assert proofs(facts, NOW, {}) == {}
+    assert proofs(facts, Now(mono_s=0.0, epoch_s=999.0), {}) == {"a": Proof(oath, (1, 1))}
+
+
+@pytest.mark.parametrize(
+    ("ended", "shown_now", "holds"),
+    [
+        ("1000", "1000", True),
+        ("1000", "1059", True),
+        ("1000", "941", True),
+        ("1000", "1060", False),
+        ("1000", "940", False),
+        ("1000", "", True),
+        ("", "1000", True),
+        ("x", "1000", False),
+    ],
+)
+def test_a_host_that_came_back_has_to_die_anew(ended: str, shown_now: str, holds: bool) -> None:
+    """Somebody may have started the VM on it while nobody led, and before it fell silent again."""
+    (proof,) = proofs(ledger(died("a", 1, 2)), NOW, {}).values()
+    value = replace(proof.certificate, boot_hint=ended)
+    found = proofs(ledger(fact("certificate/a", 1, 2, value)), NOW, {"a": shown_now})
+    assert bool(found) is holds
 
 
 def test_what_the_record_shows_counts_beside_what_the_ledger_tells() -> None:
@@ -125,7 +147,18 @@ def test_while_an_operation_is_under_way_nobody_reports() -> None:
 
 
 def test_a_reset_record_is_nobodys_report() -> None:
-    assert asked(ledger(runs_on("a")), shown(reset=True), pool(), target="b") == ["a"]
+    """It may have been started anywhere since the ledger was told, and the reset hides that too."""
+    facts = ledger(runs_on("a"))
+    assert asked(facts, shown(reset=True), pool(), target="b") == ["a", "c"]
+    assert asked(ledger(runs_on()), shown(reset=True), pool(), target="b") == ["a", "c"]
+    noted = followed(facts, shown(reset=True), [], pool(), (1, 2))
+    assert noted is not None
+    assert noted.reset
+    assert [(place.host, place.stamp) for place in noted.places] == [
+        ("a", (1, 1)),
+        ("b", (1, 2)),
+        ("c", (1, 2)),
+    ]
 
 
 def test_a_migration_leaves_its_source_only_while_that_answers() -> None:

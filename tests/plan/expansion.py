@@ -452,7 +452,7 @@ class Expanded:
             deaths,
             pool=replace(deaths.pool, reporting=deaths.pool.reporting - gone),
             verdicts={node: _verdict(Belief(belief)) for node, belief in self.silent.items()},
-            proofs=proofs(self.ledger, self.now),
+            proofs=proofs(self.ledger, self.now, deaths.pool.boots),
             lost={fact.vm: fact for fact in self.ledger.values(Lost)},
         )
 
