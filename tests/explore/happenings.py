@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from membership.roster import Voters
 from tests.explore.minds import Minds, Seen, looked, next_stamp, stepped, switched
-from tests.explore.states import Call, Climb, Host, Record, State
+from tests.explore.states import Book, Call, Climb, Host, Paper, Record, State
 
 Next = tuple[str, State]
 
@@ -93,7 +93,8 @@ class Happenings:
             others = [number for number in reached if number != me]
             if me == state.leader or len(others) < others_needed:
                 continue
-            for read in [(other,) for other in others] or [()]:
+            readings: list[tuple[int, ...]] = [(other,) for other in others]
+            for read in readings or [()]:
                 yield f"elect {me} reading {read}", self._elected(state, me, read)
 
     def _elected(self, state: State, me: int, read: tuple[int, ...]) -> State:
@@ -203,7 +204,7 @@ class Happenings:
         if not proven:
             return state
         certificates = list(seen.book.certificates)
-        certificates[number] = next_stamp(seen.book, state.term)
+        certificates[number] = Paper(next_stamp(seen.book, state.term))
         book = seen.book._replace(certificates=tuple(certificates))
         return _with_book(state, seen.me, book)
 
@@ -215,8 +216,11 @@ class Happenings:
         for number, host in enumerate(state.hosts):
             climb = state.climbs[number]
             if not host.on and not (waits or climb.look):
-                after = _with_host(state, number, Host())
-                yield f"boot {number}", after._replace(record=_shown(after, _over(state, number), number))
+                after = _booted(state, number)
+                yield (
+                    f"boot {number}",
+                    after._replace(record=_shown(after, _over(state, number), number)),
+                )
             if host.on and not host.heard:
                 after = _with_host(state, number, host._replace(heard=True))
                 yield f"heal {number}", after._replace(record=_shown(after, state.record, number))
@@ -306,9 +310,20 @@ def _with_host(state: State, number: int, host: Host) -> State:
     return state._replace(hosts=tuple(hosts))
 
 
-def _with_book(state: State, number: int, book: object) -> State:
+def _booted(state: State, number: int) -> State:
+    """XenAPI shows another boot of it than the one that any certificate speaks of."""
+    books: list[Book] = []
+    for book in state.books:
+        papers = list(book.certificates)
+        paper = papers[number]
+        papers[number] = None if paper is None else paper._replace(current=False)
+        books.append(book._replace(certificates=tuple(papers)))
+    return _with_host(state, number, Host())._replace(books=tuple(books))
+
+
+def _with_book(state: State, number: int, book: Book) -> State:
     books = list(state.books)
-    books[number] = book  # type: ignore[call-overload]
+    books[number] = book
     return state._replace(books=tuple(books))
 
 

@@ -29,13 +29,15 @@ from reconciler.sharing import least
 from reconciler.sharing import unread as unread_of
 from schema.model import Desired, NodeHeartbeat
 from tests.core.stage import desired
-from tests.explore.states import Book, Call, Climb, Record, Stamp, State, Told, stamps_of
+from tests.explore.states import Book, Call, Climb, Paper, Record, Stamp, State, Told, stamps_of
 from tests.plan.expansion import identity
 
 NOW = Now(mono_s=10_000.0, epoch_s=1_800_000_000.0)
 SILENT_S = 600.0
 LEVELS = (("bmc",),)
 GIB = 1 << 30
+EARLIER, BOOT = "1000", "2000"
+"""Hints at the boot before and at the present one."""
 
 
 class Seen(NamedTuple):
@@ -94,10 +96,10 @@ class Minds:
             facts.append(_fact(key(self.vm), book.told.stamp, self._may_run(book.told)))
         if book.unread is not None:
             facts.append(_fact(UNREAD, book.unread, Unread(why="not read")))
-        for number, stamp in enumerate(book.certificates):
-            if stamp is not None:
-                value = self._certificate(number)
-                facts.append(_fact(f"{CERTIFICATE}{value.node}", stamp, value))
+        for number, paper in enumerate(book.certificates):
+            if paper is not None:
+                value = self._certificate(number, paper)
+                facts.append(_fact(f"{CERTIFICATE}{value.node}", paper.stamp, value))
         return facts
 
     def _may_run(self, told: Told) -> MayRun:
@@ -108,15 +110,26 @@ class Minds:
         places = tuple(sorted(places, key=lambda place: place.host))
         return MayRun(vm=self.vm, places=places, reset=told.reset)
 
-    def _certificate(self, number: int) -> Certificate:
-        name, host = self.names[number], self._uuids[number]
-        return Certificate(id="C", node=name, host=host, kind=POWER_OFF, by="x", evidence="")
+    def _certificate(self, number: int, paper: Paper) -> Certificate:
+        return Certificate(
+            id="C",
+            node=self.names[number],
+            host=self._uuids[number],
+            kind=POWER_OFF,
+            by="x",
+            evidence="",
+            boot_hint=BOOT if paper.current else EARLIER,
+        )
 
     def _read(self, ledger: Ledger) -> Book:
-        certificates: list[Stamp | None] = []
+        certificates: list[Paper | None] = []
         for name in self.names:
             fact = ledger.facts.get(f"{CERTIFICATE}{name}")
-            certificates.append(None if fact is None else (fact.term, fact.seq))
+            if fact is None or not isinstance(fact.value, Certificate):
+                certificates.append(None)
+            else:
+                current = fact.value.boot_hint == BOOT
+                certificates.append(Paper((fact.term, fact.seq), current))
         told, unread = ledger.facts.get(key(self.vm)), ledger.facts.get(UNREAD)
         return Book(
             None if told is None else self._told((told.term, told.seq), told.value),
@@ -206,7 +219,13 @@ class Minds:
     def _observed(self, seen: Seen) -> Observed:
         """The pool's master is where the leader is: that a database is lost is an event of its own."""
         nodes = {
-            uuid: ObservedNode(uuid=uuid, name=name, address="address", memory_total=64 * GIB)
+            uuid: ObservedNode(
+                uuid=uuid,
+                name=name,
+                address="address",
+                memory_total=64 * GIB,
+                boot_hint=BOOT,
+            )
             for name, uuid in zip(self.names, self._uuids, strict=True)
         }
         return Observed(
@@ -286,9 +305,11 @@ class Minds:
     def trusts(self, book: Book, number: int) -> bool:
         """Whether this ledger takes a domain of the VM on this host for dead, wherever it tells of one."""
         ledger = self.ledger(book)
-        proof = proofs(ledger, NOW).get(self._uuids[number])
+        proof = proofs(ledger, NOW, dict.fromkeys(self._uuids, BOOT)).get(self._uuids[number])
         told = ledger.get(key(self.vm), MayRun)
-        there = [place for place in told.places if self._numbers[place.host] == number] if told else []
+        there = (
+            [place for place in told.places if self._numbers[place.host] == number] if told else []
+        )
         return proof is not None and bool(there) and all(proof.covers(place) for place in there)
 
 
@@ -355,4 +376,3 @@ def _climbed(before: Climb, ladder: Ladder, orders: list[Order]) -> Climb:
         shot=any(isinstance(order, Switch) for order in orders) or (before.shot and not idle),
         stray=before.stray or (before.shot and idle),
     )
-

@@ -10,6 +10,8 @@ from tests.explore.happenings import Happenings
 from tests.explore.minds import Minds
 from tests.explore.states import State, canonical, first
 
+ALL = frozenset({"power", "cut", "start", "reset", "dud", "lie", "rollback"})
+
 
 class Wrong(NamedTuple):
     """What must never be: the invariant of safety.md, and the way that led there."""
@@ -45,12 +47,16 @@ class Search:
     def run(self, most: int) -> Found:
         """Look at so many moments at most. The first wrong one ends it."""
         seen, depth, reported = self._from, 0, 0
+        met: set[State] = set()
         level = deque([self._first])
         while level and len(seen) < most:
             depth += 1
             after: deque[State] = deque()
             for state in level:
                 for what, found in self._happenings.after(state):
+                    if found in met:
+                        continue
+                    met.add(found)
                     rule = self._broken(state, what, found)
                     if rule and not found.lied:
                         return self._found(depth, Wrong(rule, (*self._way(state), what)), reported)
@@ -84,7 +90,11 @@ class Search:
         if len(live) > 1:
             return "S1a: two domains of one VM"
         if what in ("start begun", "reset done") and live:
-            return "S2: a start while it lives" if what == "start begun" else "S11: a reset while it lives"
+            return (
+                "S2: a start while it lives"
+                if what == "start begun"
+                else "S11: a reset while it lives"
+            )
         if what == "migrate begun" and live and live != [before.record.on]:
             return "S2: a migration while it lives elsewhere"
         if state.leader is not None and self._certified_alive(state, live):

@@ -29,11 +29,18 @@ class Told(NamedTuple):
     reset: bool = False
 
 
+class Paper(NamedTuple):
+    """A certificate. `current`: the host has not come back since, as far as XenAPI shows its boot."""
+
+    stamp: Stamp
+    current: bool = True
+
+
 class Book(NamedTuple):
     """One node's ledger: may-run, the certificate of each host, and since when nothing is trusted."""
 
     told: Told | None
-    certificates: tuple[Stamp | None, ...]
+    certificates: tuple[Paper | None, ...]
     unread: Stamp | None = None
 
 
@@ -181,7 +188,9 @@ def _numbered(state: State) -> State:
 
 def stamps_of(book: Book) -> list[Stamp]:
     """Every stamp that this ledger has."""
-    found = [stamp for stamp in (*book.certificates, book.unread) if stamp is not None]
+    found = [paper.stamp for paper in book.certificates if paper is not None]
+    if book.unread is not None:
+        found.append(book.unread)
     if book.told is not None:
         found += [book.told.stamp, *(stamp for _, stamp in book.told.places)]
     return found
@@ -192,5 +201,8 @@ def _restamped(book: Book, new: dict[Stamp, Stamp]) -> Book:
     if told is not None:
         places = tuple((host, new[stamp]) for host, stamp in told.places)
         told = Told(new[told.stamp], places, told.reset)
-    certificates = tuple(None if it is None else new[it] for it in book.certificates)
+    certificates = tuple(
+        None if paper is None else paper._replace(stamp=new[paper.stamp])
+        for paper in book.certificates
+    )
     return Book(told, certificates, None if book.unread is None else new[book.unread])
