@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from cli.importing import Imported, imported
 from membership.clock import Now
 from membership.ledger import Drain, Fact, Ledger
-from membership.view import View
+from membership.view import View, single
+from reconciler.accusing import Hearing
 from reconciler.actions import UP, Blocked
 from reconciler.deaths import calm
 from reconciler.diff import diff
@@ -19,6 +20,8 @@ from reconciler.journal import JournalState
 from reconciler.memory import free, room
 from reconciler.observed import Observed
 from reconciler.plan import plan
+from reconciler.probing import Probing
+from reconciler.whatif import Outcome, VmLoss, fits
 from schema.model import Desired, Manage, Mode
 from schema.tree import load
 
@@ -27,7 +30,8 @@ _NO_CLUSTER = "00000000-0000-4000-8000-000000000000"
 
 
 class SurveyedNode(Struct, frozen=True, kw_only=True):
-    """Sizes in bytes. `stays` are the VMs that a drain would not get off it, and why."""
+    """Sizes in bytes. `stays` are the VMs that a drain would not get off it, and why; `lost` those that
+    would not run again elsewhere if it died, its death once proven."""
 
     name: str
     uuid: str
@@ -38,6 +42,7 @@ class SurveyedNode(Struct, frozen=True, kw_only=True):
     memory_total: int
     memory_free: int
     stays: tuple[Blocked, ...] = ()
+    lost: tuple[VmLoss, ...] = ()
 
 
 class Survey(Struct, frozen=True, kw_only=True):
@@ -90,6 +95,7 @@ def _nodes(
 ) -> tuple[SurveyedNode, ...]:
     desired = _supposed(tree)
     taken = room(observed, ())
+    hearing = _hearing(desired, observed, now)
     return tuple(
         SurveyedNode(
             name=host.name,
@@ -101,6 +107,7 @@ def _nodes(
             memory_total=host.memory_total,
             memory_free=free(host, taken),
             stays=_undrainable(desired, observed, tree.names[host.uuid], now),
+            lost=_lost(hearing, tree.names[host.uuid]),
         )
         for host in sorted(observed.nodes.values(), key=lambda host: host.name)
     )
@@ -123,3 +130,23 @@ def _undrainable(desired: Desired, observed: Observed, node: str, now: Now) -> t
     drift = diff(desired, observed, ledger, journal, calm(observed, ledger), {}, now)
     rows = plan(drift, desired, observed, view, ledger, journal, None, now).blocked
     return tuple(row for row in rows if row.object.startswith("vm/"))
+
+
+def _hearing(desired: Desired, observed: Observed, now: Now) -> Hearing:
+    """Of whoever hears nobody, and believes what the pool says."""
+    return Hearing(
+        me="survey",
+        desired=desired,
+        observed=observed,
+        view=single("survey", 0),
+        ledger=Ledger(),
+        journal=JournalState(),
+        probing=Probing(),
+        leads=True,
+        now=now,
+    )
+
+
+def _lost(at: Hearing, node: str) -> tuple[VmLoss, ...]:
+    """What would stay down if this node alone died, and were certified."""
+    return tuple(row for row in fits(at, (node,)) if row.outcome is Outcome.DOWN)

@@ -76,6 +76,7 @@ class _Court:
         self._pool = self._reporting()
         self._proofs = proofs(hearing.ledger, hearing.now, self._pool.boots)
         self._guests = self._at_stake()
+        self._drains = hearing.ledger.drains()
 
     def deaths(self) -> Deaths:
         rules = self._rules()
@@ -175,7 +176,7 @@ class _Court:
         return tuple(other for other in self._observers(name) if name in peers[other].sees)
 
     def _away(self, node: Node, host: ObservedNode, peer: Peer | None) -> str:
-        if node.maintenance is not None or node.name in self._at.ledger.drains():
+        if node.maintenance is not None or node.name in self._drains:
             return "it is in maintenance"
         going = [op.kind for op in host.upkeep if op.kind in ("shutdown", "reboot")]
         if going:

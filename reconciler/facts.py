@@ -18,6 +18,7 @@ from reconciler.journal import JournalState
 from reconciler.messages import PoolLost
 from reconciler.observed import STALE_AFTER_S, Observed
 from reconciler.revisions import Revisions
+from reconciler.status import Survives
 from reconciler.takeover import Stage
 from schema.model import VM, Desired, Node
 
@@ -56,6 +57,7 @@ class Facts:
     stage: Stage = Stage.IDLE
     hindrance: str = ""
     decides: bool = True
+    survives: Survives | None = None
 
     @property
     def desired(self) -> Desired | None:

@@ -52,7 +52,8 @@ def wanted(page: Page, least: str) -> bool:
 class Situation(Frozen, frozen=True, kw_only=True):
     """What alarms are judged by. `leaderless_s`: for how long nobody has led, None where somebody does;
     `stalled` are the rows that only a human brings forward, None before there is a plan;
-    `source_lost` says why, "" where not, and `cannot_act` why this node leads in vain."""
+    `source_lost` says why, "" where not, and `cannot_act` why this node leads in vain; `falls_short` why
+    fewer losses are survivable than the tree wants, None where that is not known."""
 
     view: View
     ledger: Ledger
@@ -61,6 +62,7 @@ class Situation(Frozen, frozen=True, kw_only=True):
     stalled: tuple[Blocked, ...] | None = ()
     source_lost: str = ""
     cannot_act: str = ""
+    falls_short: str | None = None
 
 
 def alarms(situation: Situation, now: Now) -> dict[str, Page]:
@@ -71,6 +73,7 @@ def alarms(situation: Situation, now: Now) -> dict[str, Page]:
         *_peers(situation.view),
         *_rows(situation.stalled or ()),
         *_source(situation.source_lost),
+        *_survival(situation.falls_short or ""),
         *_overdue(situation, now),
     )
     return {page.key: page for page in found}
@@ -99,6 +102,8 @@ def ended(key: str, situation: Situation) -> bool:
             return gone or (peer is not None and peer.state in _SETTLED)
         case "stalled":
             return situation.stalled is not None
+        case "survival":
+            return situation.falls_short is not None
         case "maintenance":
             return desired is not None
     return True
@@ -191,6 +196,15 @@ def _source(lost: str) -> Iterator[Page]:
     if lost:
         text = "The last good revision stays in force; new commits are not seen."
         yield _page("source", Severity.WARNING, f"Subversion is lost: {lost}", text)
+
+
+def _survival(short: str) -> Iterator[Page]:
+    if short:
+        title = "fewer losses of nodes are survivable than the tree wants"
+        text = (
+            "Look at cxm diff --what-if down=NODE; add room or devices, or lower recovery.tolerate."
+        )
+        yield _page("survival", Severity.WARNING, title, short, text)
 
 
 def _overdue(situation: Situation, now: Now) -> Iterator[Page]:

@@ -102,6 +102,7 @@ from reconciler.report import report
 from reconciler.revisions import NOTHING, HeadState, Revisions, Verdict, trusted
 from reconciler.sightings import excuses, sight
 from reconciler.status import Status
+from reconciler.survival import Survival
 from reconciler.verdicts import lost_source, stalled
 from reconciler.whatif import WhatIf, foretold
 from reconciler.why import Why, explain
@@ -148,6 +149,7 @@ class Reconciler:
         self._pager = Pager(me)
         self._guarding = Guarding()
         self._guests = Guests()
+        self._survival = Survival()
         self._deaths: Deaths | None = None
         self._random = random
         kept = trusted(kept, ledger.target)
@@ -433,6 +435,7 @@ class Reconciler:
             cannot_act=self._leading.patience.cannot,
             stalled=tuple(stalled(facts)) if self._planned_for is not None else None,
             source_lost=lost_source(facts, now),
+            falls_short=facts.survives.falls_short if facts.survives is not None else None,
         )
         self._effects += [Tell(page=page) for page in self._pager.due(situation, now)]
 
@@ -567,6 +570,7 @@ class Reconciler:
         for entry in tuple(noticed(self._plan, self._journal)):
             self._write(now, entry)
         self._prove(observed, now)
+        self._survival.step(self._hearing(desired, observed, now), deaths)
         self._due_s = self._next(now)
 
     def _withdraw_outlived(self, now: Now) -> None:
@@ -661,6 +665,7 @@ class Reconciler:
         moments = [
             now.mono_s + desired.cluster.reconcile.interval_s if desired is not None else None,
             self._plan.next_s,
+            self._survival.due_s,
             None if expiry is None else now.mono_s + expiry,
             self._proposed.next_s if self._proposed is not None else None,
         ]
@@ -735,4 +740,5 @@ class Reconciler:
             stage=self._leading.takeover.stage,
             hindrance=self._leading.hindrance,
             decides=self._leading.decides(now),
+            survives=self._survival.survives,
         )

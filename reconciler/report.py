@@ -52,6 +52,7 @@ def report(facts: Facts, now: Now) -> Status:
         leadership=leadership(facts.view, facts.stage, now, facts.hindrance),
         peers=peers(facts.view),
         armed=armed(facts),
+        survives=facts.survives,
         observation=_observation(facts, now),
         revision=_revision(facts),
         source=_source(facts, now),

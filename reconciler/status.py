@@ -262,6 +262,38 @@ class UnmanagedVm(Frozen, frozen=True, kw_only=True):
     power: str
 
 
+class Lack(Frozen, frozen=True, kw_only=True):
+    """Nodes whose loss at once would not be survived: how many VMs would stay down, and why the first of
+    them would."""
+
+    nodes: tuple[str, ...]
+    vms: int
+    object: str
+    reason: str
+    message: str
+
+
+class Survives(Frozen, frozen=True, kw_only=True):
+    """Any `losses` nodes may be lost at once. `tolerates`: how many the tree wants to be survivable, None
+    where it does not say. `lacks` are losses of one more, the ones with most VMs first."""
+
+    losses: int
+    tolerates: int | None = None
+    lacks: tuple[Lack, ...] = ()
+
+    @property
+    def falls_short(self) -> str:
+        """Why less is survivable than the tree wants; "" where it is not."""
+        if self.tolerates is None or self.losses >= self.tolerates or not self.lacks:
+            return ""
+        worst = self.lacks[0]
+        wants = f"{self.tolerates} {'loss' if self.tolerates == 1 else 'losses'}"
+        return (
+            f"the tree wants {wants} survived, and {self.losses} would be: without"
+            f" {', '.join(worst.nodes)} {worst.object} would stay down ({worst.reason})"
+        )
+
+
 class Status(Frozen, frozen=True, kw_only=True):
     """Everything `cxm status` and `cxm diff` show. Both come from one step of the reconciler."""
 
@@ -281,6 +313,8 @@ class Status(Frozen, frozen=True, kw_only=True):
     leadership: Leadership = Leadership()
     peers: tuple[PeerStatus, ...] = ()
     armed: tuple[str, ...] = ()
+    survives: Survives | None = None
+    """None where nobody recovers, or before all of it was worked out."""
     observation: Observation | None = None
     revision: RevisionStatus = RevisionStatus()
     source: SourceStatus = SourceStatus()

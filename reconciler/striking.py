@@ -102,6 +102,20 @@ def struck(at: Hearing, names: Sequence[str]) -> Struck:
     return Struck(heard, adoption, _known(deaths, heard, proven), tuple(nodes))
 
 
+def bereft(at: Hearing, names: Sequence[str]) -> Struck:
+    """As if the deaths of these run nodes were proven, however that came about."""
+    adoption = adopt(at.desired, at.observed)
+    noted = _noted(at)
+    deaths = accused(noted)
+    fallen = [(node, host) for node, host in adoption.nodes if node.name in names]
+    verdict = Verdict(Belief.DEAD, "Certified", "its death is taken for proven")
+    nodes = tuple(_loss(node, host, verdict, at) for node, host in fallen)
+    heard = _with(noted, _certificates(nodes, adoption, at.me))
+    answering = deaths.pool.reporting - {host.uuid for _, host in fallen}
+    deaths = replace(deaths, pool=replace(deaths.pool, reporting=answering))
+    return Struck(heard, adoption, _known(deaths, heard, nodes), nodes)
+
+
 # --- who is left --------------------------------------------------------------------------------
 
 

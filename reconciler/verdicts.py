@@ -79,6 +79,9 @@ def condition_of(facts: Facts, verdict: Verdict, now: Now) -> tuple[Condition, s
     if facts.plan.blocked:
         first = facts.plan.blocked[0]
         return Condition.DEGRADED, first.reason, f"{first.object}: {first.message}"
+    short = facts.survives.falls_short if facts.survives is not None else ""
+    if short:
+        return Condition.DEGRADED, "LessSurvivable", short
     if facts.revisions.state is HeadState.GATED and facts.plan.empty:
         head = facts.revisions.head
         message = f"r{head.revision} waits for cxm apply" if head is not None else ""

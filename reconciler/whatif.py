@@ -16,7 +16,7 @@ from reconciler.deaths import recoverable
 from reconciler.messages import Reply
 from reconciler.observed import STALE_AFTER_S, ObservedVM
 from reconciler.status import Verdict
-from reconciler.striking import Fate, NodeLoss, Struck, silence_s, struck
+from reconciler.striking import Fate, NodeLoss, Struck, bereft, silence_s, struck
 from schema.model import VM, Desired, Frozen, Manage, VmState
 
 
@@ -98,17 +98,22 @@ def what_if(at: Hearing, down: Sequence[str]) -> WhatIf:
     """`down`: names of run nodes that the pool has. Everything is judged as it stands at this moment."""
     supposed = struck(at, down)
     came = ran(supposed)
-    fates = {loss.node: loss for loss in supposed.nodes}
     first_s = _proven_s(at, supposed) + 2 * REFUSED_S if came.starts else None
     return WhatIf(
         down=tuple(loss.node for loss in supposed.nodes),
         nodes=supposed.nodes,
-        vms=tuple(_vms(supposed, came, fates)),
+        vms=tuple(_vms(supposed, came)),
         promotion=_promotion(supposed),
         first_s=first_s,
         last_s=None if first_s is None else first_s + _starting_s(came.starts, at.desired),
         longest_s=None if first_s is None else _longest_s(at, supposed),
     )
+
+
+def fits(at: Hearing, down: Sequence[str]) -> tuple[VmLoss, ...]:
+    """What becomes of each VM, the deaths of these nodes once proven."""
+    supposed = bereft(at, down)
+    return tuple(_vms(supposed, ran(supposed)))
 
 
 def _promotion(supposed: Struck) -> Promotion | None:
@@ -120,7 +125,8 @@ def _promotion(supposed: Struck) -> Promotion | None:
 # --- VMs ----------------------------------------------------------------------------------------
 
 
-def _vms(supposed: Struck, came: Ran, fates: dict[str, NodeLoss]) -> Iterator[VmLoss]:
+def _vms(supposed: Struck, came: Ran) -> Iterator[VmLoss]:
+    fates = {loss.node: loss for loss in supposed.nodes}
     adoption, observed = supposed.adoption, supposed.at.observed
     homes = {start.vm: adoption.node_name(start.node) for start in came.starts}
     wishes = {real.uuid: vm for vm, real in adoption.vms}

@@ -8,6 +8,7 @@ from cli.render.peers import ALIVE, held, peer_alarms, unseen
 from cli.render.plans import WAITS, gated, head_named, plans_lines
 from cli.render.recovery import bound_lines, device_lines
 from cli.render.rows import FAULT_SIGN, UNKNOWN_SIGN, flight_lines, style_of
+from cli.render.survival import survives, unsurvived
 from cli.render.text import Cell, Line, Span, line, table
 from cli.render.units import Moment, counted, size, span
 from reconciler.observed import STALE_AFTER_S
@@ -28,7 +29,7 @@ _SHOWN_ERRORS = 5
 HELD = "held"
 """State of a node that is believed dead and of which nothing proves it."""
 
-_IN_OTHER_LINES = frozenset({"Gated", "Held", "NoLeader", "Unproven"})
+_IN_OTHER_LINES = frozenset({"Gated", "Held", "NoLeader", "Unproven", "LessSurvivable"})
 """The condition's reasons that the lines on the head, on exceptions and on peers tell better."""
 
 
@@ -63,7 +64,7 @@ def headline(status: Status) -> Line:
     mode = f" {status.mode.upper()}" if status.mode else ""
     state = Span(_state(status), "good" if standing(status) is Verdict.CONVERGED else "warn")
     armed = f"  Armed: {', '.join(status.armed)}" if status.armed else ""
-    tail = f": {_tally(status)}.{armed}"
+    tail = f": {_tally(status)}.{armed}{survives(status)}"
     return line(Span(name + at + mode, "strong"), *_idle(status), ", ", state, tail)
 
 
@@ -144,6 +145,7 @@ def alarm_lines(status: Status) -> list[Line]:
     elif status.message and not _told_elsewhere(status):
         rows.append(line("  ", FAULT_SIGN, f" {_reasoned(status.reason, status.message)}"))
     rows += peer_alarms(status)
+    rows += unsurvived(status)
     if status.source.reason:
         rows.append(_source_line(status))
     if status.revision.state == HeadState.REJECTED:

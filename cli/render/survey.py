@@ -9,6 +9,7 @@ from cli.render.text import Cell, Line, Span, line, table
 from cli.render.units import counted, size
 from cli.surveying import Survey, SurveyedNode
 from reconciler.actions import Blocked
+from reconciler.whatif import VmLoss
 
 
 def survey_lines(survey: Survey) -> list[Line]:
@@ -21,6 +22,7 @@ def survey_lines(survey: Survey) -> list[Line]:
     rows += _pool_alarms(survey)
     rows += table([_node_cells(node) for node in survey.nodes], indent=2)
     rows += _stays(survey.nodes)
+    rows += _lost(survey.nodes)
     rows += _doubles(survey)
     rows += left_out_lines(survey.left_out)
     return rows + renamed_lines(survey.renamed)
@@ -41,6 +43,7 @@ def _node_cells(node: SurveyedNode) -> Sequence[Cell]:
     marks = [*(["disabled"] if not node.enabled else []), *(["not live"] if not node.live else [])]
     memory = f"{size(node.memory_free)} of {size(node.memory_total)} free"
     drain = f"{len(node.stays)} cannot be drained" if node.stays else "can be drained"
+    drain += f", {len(node.lost)} lost if it dies" if node.lost else ""
     running = counted(node.vms_running, "VM")
     return (node.name, node.address, running, memory, ", ".join([*marks, drain]))
 
@@ -58,6 +61,18 @@ def _stays(nodes: Sequence[SurveyedNode]) -> list[Line]:
 def _stay_cells(node: str, row: Blocked) -> Sequence[Cell]:
     why = rejection_text(row.best) if row.best is not None else row.message
     return (f"{BLOCKED_SIGN.text} {row.object}", f"on {node}", row.reason, why)
+
+
+def _lost(nodes: Sequence[SurveyedNode]) -> list[Line]:
+    """What would not come back if its node died."""
+    cells = [_lost_cells(row) for node in nodes for row in node.lost]
+    head = Span("Would not run elsewhere if their node died", "strong")
+    return [line(head), *table(cells, indent=2)] if cells else []
+
+
+def _lost_cells(row: VmLoss) -> Sequence[Cell]:
+    why = rejection_text(row.best) if row.best is not None else row.message
+    return (f"{BLOCKED_SIGN.text} {row.object}", f"on {row.on}", row.reason, why)
 
 
 def _doubles(survey: Survey) -> list[Line]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from cli.render.status import status_lines
 from cli.render.text import plain
 from cli.render.whatif import whatif_lines
 from reconciler.actions import Rejection
 from reconciler.messages import Reply
+from reconciler.status import Lack, Survives
 from reconciler.striking import DeviceWay, Fate, NodeLoss
 from reconciler.whatif import Outcome, Promotion, VmLoss, WhatIf
-from tests.cli.canned import GIB
+from tests.cli import canned
+from tests.cli.canned import GIB, MOMENT
 from tests.cli.conftest import Cxm, Golden, Script
 
 WAY = DeviceWay(device="bmc/xen2", kind="bmc", bound=True, age_s=7200.0, message="reads on")
@@ -112,3 +115,39 @@ def test_the_daemon_may_not_know(daemon: Script, cxm: Cxm) -> None:
     assert cxm("diff", "--what-if", "down=xen1").exit == 6
     daemon.what_if = Reply(accepted=False, reason="UnknownObject", message="no node xen9")
     assert cxm("diff", "--what-if", "down=xen9").exit == 4
+
+
+LACK = Lack(
+    nodes=("xen2",), vms=3, object="vm/big1", reason="InsufficientMemory", message="no room"
+)
+SHORT = Survives(losses=1, tolerates=2, lacks=(replace(LACK, nodes=("xen1", "xen2")),))
+
+
+@pytest.mark.parametrize(
+    ("found", "head", "alarm"),
+    [
+        (Survives(losses=1), "Survives any 1 node", ""),
+        (Survives(losses=2, tolerates=2), "Survives any 2 nodes", ""),
+        (Survives(losses=1, lacks=(LACK, LACK)), "Survives any 1 node", ""),
+        (
+            Survives(losses=0, lacks=(LACK, LACK)),
+            "Survives no loss of a node",
+            "without xen2 3 VMs would stay down (1 more like it): vm/big1 InsufficientMemory",
+        ),
+        (
+            SHORT,
+            "Survives any 1 node",
+            "InsufficientMemory  (cxm diff --what-if down=xen1+xen2)",
+        ),
+    ],
+)
+def test_status_tells_what_is_survived(found: Survives, head: str, alarm: str) -> None:
+    text = plain(status_lines(replace(canned.CALM, survives=found), MOMENT))
+    assert text.splitlines()[0].endswith(head)
+    assert alarm in text
+    assert ("would stay down" in text) == bool(alarm)
+
+
+def test_status_says_nothing_of_it_where_it_is_not_known() -> None:
+    text = plain(status_lines(replace(canned.UNKNOWN, survives=Survives(losses=1)), MOMENT))
+    assert "Survives" not in text

@@ -16,12 +16,15 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from cli.select import objects_of
+from reconciler.accusing import accused
 from reconciler.actions import Retry
 from reconciler.messages import AskApply, CallReturned, Perform, PoolLost, SourceFailed
 from reconciler.mustering import Peering, muster
+from reconciler.survival import Survival
 from schema import fields, model
 from schema.consent import changes, missing_consent
 from tests.core.stage import Stage, desired, pool
+from tests.core.test_survival import at_rest
 from tests.plan.cases import cases
 from tests.plan.expansion import expand
 from tests.plan.interrupted import lived
@@ -90,6 +93,7 @@ def exercise() -> None:
     assert objects_of(old)
     failing(desired(nodes={"xen1": {}}, vms={"a": {"state": "running"}}))
     mustered()
+    surviving()
 
 
 def mustered() -> None:
@@ -99,6 +103,14 @@ def mustered() -> None:
     roster = muster(tree, "xen1", Peering(engine="builtin"), None, (7, "d"))
     assert roster.members[0].addresses == (("10.0.0.1", 9850), ("10.1.0.1", 9))
     assert roster.disk == "/dev/disk/by-id/beats"
+
+
+def surviving() -> None:
+    """Which losses are survived, and whether that is enough."""
+    at = at_rest(recovery={"tolerate": 1})
+    survival = Survival()
+    survival.step(at, accused(at))
+    assert survival.survives is None
 
 
 def failing(tree: model.Desired) -> None:

@@ -54,6 +54,7 @@ def situation(
     leaderless_s: float | None = None,
     stalled: tuple[Blocked, ...] | None = (),
     lost: str = "",
+    short: str | None = "",
 ) -> Situation:
     return Situation(
         view=seen if seen is not None else view(),
@@ -62,6 +63,7 @@ def situation(
         leaderless_s=leaderless_s,
         stalled=stalled,
         source_lost=lost,
+        falls_short=short,
     )
 
 
@@ -97,6 +99,13 @@ def test_a_dead_peer_is_critical_and_a_blind_one_a_warning(
 ) -> None:
     found = raised(situation(seen=view({"bert": state})))
     assert found == ({} if severity is None else {"peer/bert": severity})
+
+
+def test_that_fewer_losses_are_survivable_than_wanted_is_a_warning() -> None:
+    found = raised(situation(short="the tree wants 1 loss survived"))
+    assert found == {"survival": "warning"}
+    assert ended("survival", situation(short=""))
+    assert not ended("survival", situation(short=None))
 
 
 def test_nobody_pages_about_its_own_silence() -> None:
