@@ -301,7 +301,9 @@ SLACK_S = 1.0
 
 def proof_age_s(node: Node, at: Hearing) -> float | None:
     """For how long this node has had its certificate; None where none holds."""
-    held: Proof | None = proofs(at.ledger, at.now).get(node.host.uuid if node.host else "")
+    boots = {uuid: host.boot_hint for uuid, host in at.observed.nodes.items()}
+    uuid = node.host.uuid if node.host is not None else ""
+    held: Proof | None = proofs(at.ledger, at.now, boots).get(uuid)
     if held is None:
         return None
     return at.now.epoch_s - at.ledger.facts[f"{CERTIFICATE}{node.name}"].at_epoch_s

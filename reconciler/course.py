@@ -26,6 +26,7 @@ from reconciler.actions import (
     SetVcpusAtStartup,
     SetVcpusMax,
     StartOn,
+    Told,
     Verb,
     Waits,
 )
@@ -141,7 +142,7 @@ class _Course:
 
     def _changes(self, deaths: Deaths, observed: Observed) -> Iterator[Change]:
         for row in recovery_rows(deaths, self._adoption, observed):
-            if not isinstance(row, Blocked):
+            if not isinstance(row, Blocked | Told):
                 yield row
         budget = self._desired.cluster.recovery.max_restarts
         setting = Setting(
