@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from fencing.evidence import CERTIFICATE
-from membership.ledger import FactValue, Ledger, Withdrawn
+from membership.ledger import LOST, FactValue, Ledger, Withdrawn
 from membership.proofs import Attempt, Certificate, FenceOrder, Lost, Unproven
 from membership.view import PeerState
 from reconciler.accusing import Hearing, answers_since, heard_since
@@ -86,7 +86,7 @@ def issued(
     name = certificate.node
     yield f"{CERTIFICATE}{name}", certificate
     for lost in losses(certificate, adoption):
-        yield f"lost/{lost.vm}", lost
+        yield f"{LOST}{lost.vm}", lost
     tried = ledger.get(f"fence/{name}", Attempt)
     if tried is not None and tried.stage == "begun":
         yield f"fence/{name}", replace(tried, stage="proven", message=certificate.evidence)

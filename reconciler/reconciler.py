@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from fencing import may_run
 from membership.clock import Now
-from membership.ledger import HOLD, INTENT, Approval, Fact, FactValue, Hold, Ledger
+from membership.ledger import HOLD, Approval, Fact, FactValue, Hold, Ledger
 from membership.roster import Candidacy
 from membership.view import View
 from reconciler.accusing import Hearing, accused
@@ -90,7 +90,6 @@ from reconciler.records import (
     Diverged,
     Excepted,
     Foretold,
-    Forgotten,
     FoundOpen,
     Intended,
     Record,
@@ -566,20 +565,14 @@ class Reconciler:
         self._planned_for = self._in_force()
         if self._leading.may_act(now) and self._ground().follows:
             self._emit(desired, now)
-            self._withdraw_outlived(now)
+            for key, gone in () if self._view.alone else outlived(self._ledger, self._journal, now):
+                self._share(now, key, gone)
+                self._take_in([self._ledger.facts[key]], now)
         for entry in tuple(noticed(self._plan, self._journal)):
             self._write(now, entry)
         self._prove(observed, now)
         self._survival.step(self._hearing(desired, observed, now), deaths)
         self._due_s = self._next(now)
-
-    def _withdraw_outlived(self, now: Now) -> None:
-        if self._view.alone:
-            return
-        for key, gone in tuple(outlived(self._ledger, self._journal, now)):
-            self._share(now, key, gone)
-            if (subject := key.removeprefix(INTENT)) in self._journal.taken:
-                self._write(now, Forgotten(subject=subject))
 
     def _learn(self, desired: Desired, observed: Observed, now: Now) -> None:
         """Let the observation settle what was in flight, and remember what was seen of each VM."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace as with_fields
 from fencing.devices import DeviceUse, Level, levels
 from fencing.evidence import CERTIFICATE, POWER_OFF, proofs
 from fencing.judgement import Belief, Verdict
-from membership.ledger import Fact, FactValue
+from membership.ledger import LOST, Fact, FactValue
 from membership.proofs import Attempt, Certificate, Drill, Lost
 from membership.view import Health, Peer, PeerState, View
 from reconciler.accusing import SETTLE_INTERVALS, Hearing, accused
@@ -289,7 +289,7 @@ def _certificates(
         )
         yield f"{CERTIFICATE}{loss.node}", certificate
         for lost in losses(certificate, adoption):
-            yield f"lost/{lost.vm}", lost
+            yield f"{LOST}{lost.vm}", lost
 
 
 def _known(deaths: Deaths, at: Hearing, proven: Iterable[NodeLoss]) -> Deaths:
