@@ -21,9 +21,6 @@ VOID_S = 30.0
 BOOT_S = 60.0
 """No server boots sooner: a toolstack that answers within that time is that of the old boot."""
 
-BOOT = "boot"
-"""Note of a peer: the boot of the machine that its daemon runs in."""
-
 _QUIET = (PeerState.SUSPECT, PeerState.DEAD, PeerState.BLIND, PeerState.LEFT)
 
 
@@ -59,7 +56,7 @@ def doubted(
 def _life(node: Node, certificate: Certificate, age_s: float, at: Hearing) -> str:
     peer = at.view.peers.get(node.name)
     heard = peer is not None and peer.state is PeerState.ALIVE and has_daemon(node)
-    boot = peer.notes.get(BOOT, "") if heard and peer is not None else ""
+    boot = peer.boot if heard and peer is not None else ""
     if boot and boot == certificate.boot:
         return "the daemon of its old boot is heard"
     if age_s < BOOT_S and at.probing.answers(node.name, at.now):

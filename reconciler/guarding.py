@@ -19,7 +19,7 @@ from membership.ledger import Withdrawn
 from membership.proofs import Attempt, Certificate
 from reconciler.accusing import Hearing
 from reconciler.adoption import adopt
-from reconciler.aftermath import BOOT, Shot, doubted, ended, losses, quiet
+from reconciler.aftermath import Shot, doubted, ended, losses, quiet
 from reconciler.deaths import Deaths, followed
 from reconciler.drilling import Drilling
 from reconciler.leading import Moves
@@ -195,7 +195,7 @@ class Guarding:
             by=at.me,
             evidence=evidence,
             devices=devices,
-            boot=peer.notes.get(BOOT, "") if peer is not None else "",
+            boot=peer.boot if peer is not None else "",
         )
         self.certify(certificate, at, wants)
         self._end(name, "proven", evidence, at, wants)
