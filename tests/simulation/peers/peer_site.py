@@ -29,6 +29,7 @@ from reconciler.messages import (
 )
 from reconciler.mustering import Peering
 from reconciler.paging import Page
+from reconciler.ports import Devices
 from reconciler.records import Record
 from reconciler.status import Status, Verdict
 from simulator.pool import LogEntry
@@ -260,7 +261,7 @@ class PeerSite(Site):
             Surroundings(
                 daemon,
                 pager,
-                WorldDevices(self.world),
+                self.devices_of(node),
                 Peering(engine="builtin", mark=f"mark of {node.name}"),
             ),
             source.load_kept(),
@@ -274,6 +275,11 @@ class PeerSite(Site):
         tasks.create_task(parts.observe())
         tasks.create_task(parts.steering.run())
         tasks.create_task(daemon.run())
+
+    def devices_of(self, node: PeerNode) -> Devices:
+        """The fence devices as this node's daemon asks for them."""
+        del node
+        return WorldDevices(self.world)
 
     def _pool(self, node: PeerNode, memory: WatchedMemory) -> WatchedPool:
         pool = WatchedPool(
