@@ -243,7 +243,7 @@ class Reconciler:
             self._looking.deadline_s,
             self._leading.deadline_s,
             self._pager.deadline_s,
-            self._guarding.deadline_s,
+            self._guard_s,
             None if self._staging else self._stage_s,
         ]
         return min((moment for moment in moments if moment is not None), default=None)
@@ -506,7 +506,17 @@ class Reconciler:
             earliest = max(earliest, self._stepped_s + STEP_INTERVAL_S)
         self._due_s = earliest if self._due_s is None else min(self._due_s, earliest)
 
+    @property
+    def _guard_s(self) -> float | None:
+        """When fencing goes on by itself: with a step, and so not within a second of the last one."""
+        moment = self._guarding.deadline_s
+        if moment is None or self._stepped_s is None:
+            return moment
+        return max(moment, self._stepped_s + STEP_INTERVAL_S)
+
     def _advance(self, now: Now) -> None:
+        if self._guard_s is not None and self._guard_s <= now.mono_s:
+            self._wake(now)
         if self._looking.due(now):
             self._look(now)
         if self._due_s is not None and self._due_s <= now.mono_s:

@@ -48,7 +48,7 @@ class FenceSite(PeerSite):
         self._devices = WorldDevices(self.world)
         self._abroad = copy_context()
         self._booting: set[str] = set()
-        self._boots = {name: 0 for name in HOSTS}
+        self._boots = dict.fromkeys(HOSTS, 0)
 
     def new_world(self, seed: int) -> World:
         return make_world(seed, self._layout.feeds)
@@ -68,6 +68,13 @@ class FenceSite(PeerSite):
             texts[f"vms/{name}.yaml"] += more
         texts.update(layout.files)
         return {path: text.encode() for path, text in texts.items()}
+
+    def commit(self, wish: Wish, message: str = "a wish") -> int:
+        """Raises AssertionError where the layout makes a tree that is none."""
+        revision = super().commit(wish, message)
+        errors = self.repository.commits[revision - 1].loaded.errors
+        assert errors == (), errors
+        return revision
 
     # --- servers --------------------------------------------------------------------------------
 
@@ -131,7 +138,7 @@ class FenceSite(PeerSite):
     async def _until_up(self, node: PeerNode) -> None:
         await super()._until_up(node)
         while not self.server_up(node.name) or node.hung:
-            await self.world.changed()
+            await asyncio.sleep(LOOK_S)
 
     # --- devices --------------------------------------------------------------------------------
 
