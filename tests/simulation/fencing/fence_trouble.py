@@ -7,7 +7,7 @@ import random
 
 from reconciler.messages import AskFreeze, AskThaw
 from simulator.values import ApiError, Unreachable
-from tests.simulation.estate import HOSTS, VM_HOMES
+from tests.simulation.estate import HOSTS
 from tests.simulation.fencing.fence_checkers import FenceBench
 from tests.simulation.fencing.fence_site import MASTER, FenceSite
 from tests.simulation.peers.peer_checkers import Bench
@@ -187,14 +187,20 @@ class FenceTrouble(PeerTrouble):
     async def death_in_a_migration(self) -> None:
         """Either end of a move dies while it is under way."""
         source, target = self._chance.sample(MORTAL, 2)
-        there = [vm for vm in VM_HOMES if source in self._site.world.running_on(vm).hosts]
+        there = sorted(self._fences.truth.domains(source))
         if not there:
             return
         vm = self._chance.choice(there)
-        task = asyncio.create_task(self._act("VM.pool_migrate", vm, [target]))
+        task = asyncio.create_task(self._moved_by_somebody(vm, target))
         self._abroad_with(task)
         await asyncio.sleep(self._chance.uniform(0.0, 7.0))
         self._cut_power(self._chance.choice((source, target)), self._down_s())
+
+    async def _moved_by_somebody(self, vm: str, target: str) -> None:
+        try:
+            await self._site.world.act("VM.pool_migrate", vm, target)
+        except (ApiError, Unreachable):
+            return
 
     async def death_under_a_broken_device(self) -> None:
         """What switches it is broken in one way or other when it dies, or seems to."""
