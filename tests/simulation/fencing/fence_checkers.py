@@ -5,17 +5,16 @@ They see servers, domains and cables as they are, and take nobody's word for it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from membership.ledger import Ledger
-from membership.proofs import Certificate
+from membership.proofs import Attempt, Certificate
 from reconciler.records import Fenced, Record
 from simulator.pool import LogEntry
-from tests.simulation.estate import HOSTS, VM_HOMES, identity
-from tests.simulation.peers.peer_checkers import PeerChecker, is_ours, node_of
+from tests.simulation.estate import HOSTS
+from tests.simulation.peers.peer_checkers import Bench, Leases, PeerChecker, is_ours, node_of
 from tests.simulation.peers.peer_node import PeerNode
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ ANSWERED_FOR_S = 6.0
 HEARD_FOR_S = 10.0
 READ_WITHIN_S = 25.0
 """Between a reading of off and the certificate, at most."""
+
+TOGETHER_S = 4.0
 
 NEVER = float("inf")
 
@@ -54,6 +55,7 @@ class Truth(FenceChecker):
         super().__init__(site)
         self.answers_since_s: dict[str, float] = dict.fromkeys(HOSTS, NEVER)
         self.heard_since_s: dict[str, float] = dict.fromkeys(HOSTS, NEVER)
+        self.silent_since_s: dict[str, float] = dict.fromkeys(HOSTS, NEVER)
         self.power_lost_s: dict[str, float] = {}
         self.died_with: dict[str, str] = {}
         """VMs (uuids) that ran on a server when it lost its power and that run nowhere since."""
@@ -65,6 +67,11 @@ class Truth(FenceChecker):
             self.answers_since_s[host] = min(since_s, self.now_s) if self.answers(host) else NEVER
             since_s = self.heard_since_s[host]
             self.heard_since_s[host] = min(since_s, self.now_s) if self._heard(host) else NEVER
+            silent_s = min(self.silent_since_s[host], self.now_s)
+            speaks = (
+                self.heard_since_s[host] if host in self.site.nodes else self.answers_since_s[host]
+            )
+            self.silent_since_s[host] = silent_s if speaks == NEVER else NEVER
             self._ran[host] = self.domains(host)
         for vm in [vm for vm in self.died_with if any(vm in ran for ran in self._ran.values())]:
             del self.died_with[vm]
@@ -123,6 +130,44 @@ class Shots(FenceChecker):
             self.blame(f"{told}, whose daemon has been heard for {heard_s:.1f} s")
         if victim in self.kept:
             self.blame(f"{told}, which somebody takes care of")
+
+
+class Storms(FenceChecker):
+    """Nobody is switched off where more than half of the other servers fell silent with it."""
+
+    def __init__(self, site: FenceSite, truth: Truth) -> None:
+        super().__init__(site)
+        self._truth = truth
+
+    def switched_off(self, node: PeerNode, victim: str) -> None:
+        fell_s = self._truth.silent_since_s
+        if fell_s[victim] == NEVER or victim not in self.site.nodes:
+            return
+        together = [
+            host
+            for host in HOSTS
+            if host in self.site.nodes and abs(fell_s[host] - fell_s[victim]) <= TOGETHER_S
+        ]
+        if len(together) > 1 and 2 * len(together) > len(HOSTS) - 1:
+            self.blame(f"{node.name} switches off {victim}, which fell with {together}")
+
+
+class Attempts(FenceChecker):
+    """No device is told to switch off before a fact says so, nor outside of the lease."""
+
+    def __init__(self, site: FenceSite, leases: Leases) -> None:
+        super().__init__(site)
+        self._leases = leases
+
+    def switched_off(self, node: PeerNode, victim: str) -> None:
+        told = f"{node.name} switches off {victim}"
+        parts = node.parts
+        tried = None if parts is None else parts.ledger.get(f"fence/{victim}", Attempt)
+        if tried is None or tried.stage != "begun":
+            self.blame(f"{told}, and would forget it")
+        mine = [reign for reign in self._leases.reigns.values() if reign.node == node.name]
+        if not any(reign.acts_s <= self.now_s + 0.001 < reign.until_s + 0.002 for reign in mine):
+            self.blame(f"{told} outside its lease")
 
 
 class Certificates(FenceChecker):
@@ -204,10 +249,10 @@ class Held(FenceChecker):
 
 @dataclass
 class FenceBench:
-    """All of them beside those of `Bench`, and those that have to be told of more."""
+    """All of them beside those of `bench`, and those that have to be told of more."""
 
     site: FenceSite
-    held: Mapping[str, float]
+    bench: Bench
     truth: Truth = field(init=False)
     shots: Shots = field(init=False)
     certificates: Certificates = field(init=False)
@@ -217,13 +262,12 @@ class FenceBench:
         self.truth = truth = Truth(site)
         self.shots = Shots(site, truth)
         self.certificates = Certificates(site, truth)
-        rest = (Starts(site, truth), Resets(site, truth), Held(site, self.held))
+        rest = (
+            Starts(site, truth),
+            Resets(site, truth),
+            Storms(site, truth),
+            Attempts(site, self.bench.leases),
+            Held(site, self.bench.holds.held),
+        )
         site.fence_checkers = (truth, self.shots, self.certificates, *rest)
         site.watching = (*site.watching, *site.fence_checkers)
-
-
-VM_NAMES: Mapping[str, str] = {identity("vm", name): name for name in VM_HOMES}
-
-
-def now_s() -> float:
-    return asyncio.get_running_loop().time()

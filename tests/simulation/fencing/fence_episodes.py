@@ -82,7 +82,7 @@ def _policies() -> list[tuple[str, str]]:
 async def _run(seed: int, episodes: int, folder: Path) -> PeerOutcome:
     site = FenceSite(seed, folder, layout_of(seed))
     bench = Bench(site)
-    fences = FenceBench(site, bench.holds.held)
+    fences = FenceBench(site, bench)
     chance = random.Random(seed)
     trouble = FenceTrouble(site, bench, fences, chance)
     site.commit(as_it_is(), "as it is")

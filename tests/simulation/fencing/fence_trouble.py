@@ -57,6 +57,7 @@ class FenceTrouble(PeerTrouble):
         self._fence_site = site
         self._fences = fences
         self._cut_off: set[str] = set()
+        self._disabled: set[str] = set()
         deaths: dict[Act, int] = {
             self.power_cut: 8,
             self.reset_at_once: 2,
@@ -166,6 +167,7 @@ class FenceTrouble(PeerTrouble):
         world = self._fence_site.world
         try:
             await world.act("host.disable", host)
+            self._disabled.add(host)
             for vm in sorted(self._fences.truth.domains(host)):
                 self._site.scene.touched[vm].append(self._site.scene.now_s())
                 await world.act("VM.clean_shutdown", vm)
@@ -284,6 +286,9 @@ class FenceTrouble(PeerTrouble):
         await super().end()
         await self._booted()
         await asyncio.sleep(AWAKE_S)
+        for host in sorted(self._disabled):
+            await self._fence_site.world.act("host.enable", host)
+        self._disabled.clear()
         await self._released()
 
     async def _booted(self) -> None:
