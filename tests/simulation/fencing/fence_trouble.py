@@ -19,6 +19,7 @@ MORTAL = HOSTS[1:]
 """The death of the pool's master is another story."""
 
 DOWN_S = (5.0, 400.0)
+APART_S = (5.0, 150.0)
 BOOTED_WITHIN_S = 2400.0
 AWAKE_S = 60.0
 LOOK_S = 1.0
@@ -61,8 +62,8 @@ class FenceTrouble(PeerTrouble):
         deaths: dict[Act, int] = {
             self.power_cut: 8,
             self.reset_at_once: 2,
-            self.hang: 4,
-            self.isolated: 6,
+            self.hang: 6,
+            self.isolated: 8,
             self.daemons_gone: 4,
             self.rebooted_by_somebody: 2,
             self.death_in_a_migration: 4,
@@ -121,11 +122,11 @@ class FenceTrouble(PeerTrouble):
     async def hang(self) -> None:
         """Nothing on it makes a step; afterwards it goes on as if nothing had been."""
         self._fired("hang")
-        self._fault("hang", 1.0, 120.0, host=self._victim())
+        self._fault("hang", *APART_S, host=self._victim())
 
     async def isolated(self) -> None:
         """No cable of its leads anywhere, but its controller's; its VMs run on."""
-        host, long_s = self._victim(), self._long_s() + 5.0
+        host, long_s = self._victim(), self._chance.uniform(*APART_S)
         if host in self._cut_off:
             return
         self._fired("isolated")
