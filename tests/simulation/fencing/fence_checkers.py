@@ -146,7 +146,9 @@ class Storms(FenceChecker):
         together = [
             host
             for host in HOSTS
-            if host in self.site.nodes and abs(fell_s[host] - fell_s[victim]) <= TOGETHER_S
+            if host in self.site.nodes
+            and host != node.name
+            and abs(fell_s[host] - fell_s[victim]) <= TOGETHER_S
         ]
         if len(together) > 1 and 2 * len(together) > len(HOSTS) - 1:
             self.blame(f"{node.name} switches off {victim}, which fell with {together}")

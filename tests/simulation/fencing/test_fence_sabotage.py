@@ -14,5 +14,6 @@ def test_a_broken_daemon_is_caught(name: str) -> None:
 
 
 def test_the_same_seeds_find_nothing_in_the_whole_one() -> None:
-    seeds = sorted({variant.seed for variant in VARIANTS.values()})
+    """The stories have a test of their own."""
+    seeds = sorted({variant.seed for variant in VARIANTS.values() if not variant.story})
     assert [str(outcome) for seed in seeds if (outcome := run(seed)).violations] == []
