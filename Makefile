@@ -22,7 +22,7 @@ ifneq ($(wildcard ../shared/bench-peers/ha3.py),)
 beside := --beside $(abspath ../shared/bench-peers/ha3.py)
 endif
 
-.PHONY: help setup demo test check lint types imports shape sim explore wire npm netns bench clean
+.PHONY: help setup demo test check lint types imports shape sim sabotage explore wire npm netns bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -62,6 +62,10 @@ sim: $(ready) ## simulated pools in virtual time; SEEDS=n or HOURS=h of random t
 	@$(pytest) -q $(wildcard tests/simulator tests/simulation tests/xapi/virtual)
 	@$(bin)/python -m tests.simulation.episodes --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
 	@$(bin)/python -m tests.simulation.peers.peer_episodes --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
+	@$(bin)/python -m tests.simulation.fencing.fence_episodes --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
+
+sabotage: $(ready) ## deliberately broken daemons: which seed, seam or story catches each
+	@$(bin)/python -m tests.simulation.every_sabotage
 
 # make explore NODES=3 FAULTS=2 STATES=300000; a minute for 60,000 states.
 NODES ?= 3

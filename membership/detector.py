@@ -152,6 +152,7 @@ class Detector:
             last_heard_s=None if last_s is None else round(max(0.0, now_s - last_s), 3),
             sees=beat.sees if beat is not None else (),
             notes=beat.notes if beat is not None else {},
+            boot=beat.boot if beat is not None else "",
             term=beat.term if beat is not None else 0,
             voters=beat.rank if beat is not None else (0, 0),
             problem=track.problem,

@@ -34,7 +34,8 @@ class Peer(Frozen, frozen=True, kw_only=True):
     fresh message in seconds, None where it was never heard.
 
     `sees` are the peers that it says it hears; `notes` are what its `cxmd` tells of itself (`ledger`,
-    `staged`, `boot`); `problem` is what is wrong with it beyond silence (`twin`, `version`, ...).
+    `staged`), `boot` is the boot of the machine that it runs on; `problem` is what is wrong with it
+    beyond silence (`twin`, `version`, ...).
     `voters` is the rank of those that it goes by, durably, in its `term`; (0, 0): it knows of none.
     """
 
@@ -43,6 +44,7 @@ class Peer(Frozen, frozen=True, kw_only=True):
     last_heard_s: float | None = None
     sees: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
+    boot: str = ""
     problem: str = ""
     term: int = 0
     voters: tuple[int, int] = (0, 0)

@@ -24,9 +24,6 @@ VOID_S = 30.0
 BOOT_S = 60.0
 """No server boots sooner: a toolstack that answers within that time is that of the old boot."""
 
-BOOT = "boot"
-"""Note of a peer: the boot of the machine that its daemon runs in."""
-
 _QUIET = (PeerState.SUSPECT, PeerState.DEAD, PeerState.BLIND, PeerState.LEFT)
 
 
@@ -62,10 +59,9 @@ def doubted(
 def _life(node: Node, certificate: Certificate, age_s: float, at: Hearing) -> str:
     peer = at.view.peers.get(node.name)
     heard = peer is not None and peer.state is PeerState.ALIVE and has_daemon(node)
-    if heard and peer is not None and heard_since(peer, age_s):
-        boot = peer.notes.get(BOOT, "")
-        if boot and boot == certificate.boot:
-            return "the daemon of its old boot is heard"
+    lives = heard and peer is not None and heard_since(peer, age_s)
+    if lives and peer is not None and peer.boot and peer.boot == certificate.boot:
+        return "the daemon of its old boot is heard"
     if age_s < BOOT_S and answers_since(node.name, at, age_s):
         return f"its toolstack answers {age_s:.0f} s later, sooner than a server boots"
     return ""

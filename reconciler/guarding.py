@@ -19,7 +19,7 @@ from membership.ledger import LOST, Withdrawn
 from membership.proofs import Attempt, Certificate, FenceOrder, Unproven
 from reconciler.accusing import Hearing
 from reconciler.adoption import adopt
-from reconciler.aftermath import BOOT, Shot, doubted, ended, issued, quiet
+from reconciler.aftermath import Shot, doubted, ended, issued, quiet
 from reconciler.deaths import Deaths, followed
 from reconciler.drilling import Drilling, Seen
 from reconciler.leading import Moves
@@ -201,7 +201,7 @@ class Guarding:
             by=at.me,
             evidence=evidence,
             devices=devices,
-            boot=peer.notes.get(BOOT, "") if peer is not None else "",
+            boot=peer.boot if peer is not None else "",
             boot_hint=case.host.boot_hint,
         )
         text = f"{certificate.id}: {certificate.evidence}"

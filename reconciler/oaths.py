@@ -22,7 +22,7 @@ from membership.proofs import Certificate, FenceOrder, Tie
 from membership.view import PeerState
 from reconciler.accusing import Hearing, accused
 from reconciler.adoption import adopt
-from reconciler.aftermath import BOOT, issued
+from reconciler.aftermath import issued
 from reconciler.deaths import Deaths
 from reconciler.decision import Decision, refused
 from reconciler.drilling import Seen
@@ -209,7 +209,7 @@ def _sworn(
         kind=SWORN,
         by=ask.by,
         evidence=f"{ask.by} swears that it is off: {ask.reason}{overruled}",
-        boot=peer.notes.get(BOOT, "") if peer is not None else "",
+        boot=peer.boot if peer is not None else "",
     )
     if not _serves(host, at):
         certificate = with_fields(certificate, until_epoch_s=at.now.epoch_s + UNUSED_S)

@@ -66,7 +66,6 @@ from reconciler.messages import (
     Share,
     SourceFailed,
     SourceSeen,
-    Stage,
     Staged,
     Tell,
     TermClaimed,
@@ -79,7 +78,7 @@ from reconciler.mustering import ALONE, Peering
 from reconciler.noticing import noticed
 from reconciler.observed import STALE_AFTER_S, Observed
 from reconciler.pager import Pager
-from reconciler.paging import Page, Situation
+from reconciler.paging import Page
 from reconciler.plan import plan
 from reconciler.power import PowerLooked, PowerSwitched
 from reconciler.records import (
@@ -100,9 +99,10 @@ from reconciler.records import (
 from reconciler.report import report
 from reconciler.revisions import NOTHING, HeadState, Revisions, Verdict, trusted
 from reconciler.sightings import excuses, sight
+from reconciler.staging import Staging
 from reconciler.status import Status
 from reconciler.survival import Survival
-from reconciler.verdicts import lost_source, stalled
+from reconciler.verdicts import situation
 from reconciler.whatif import WhatIf, foretold
 from reconciler.why import Why, explain
 from schema.model import Desired, Source
@@ -114,9 +114,6 @@ STEP_INTERVAL_S = 1.0
 
 JITTER = 0.2
 """Back-off is longer by up to this share, so that what failed together is not tried together."""
-
-STAGE_AGAIN_S = 5.0
-"""Until the agreed tree is asked for again, where it could not be had."""
 
 FETCH_FACTOR = 6.0
 """An export may take so many times as long as a look."""
@@ -167,8 +164,7 @@ class Reconciler:
         self._looking = Looking(random)
         self._effects: list[Effect] = []
         self._desired_before: Desired | None = kept.desired if kept is not None else None
-        self._staging = False
-        self._stage_s: float | None = None
+        self._staging = Staging()
 
     # --- the surface ----------------------------------------------------------------------------
 
@@ -251,9 +247,9 @@ class Reconciler:
             self._looking.deadline_s,
             self._leading.deadline_s,
             self._pager.deadline_s,
-            self._guarding.deadline_s,
+            self._guard_s,
             self._guests.deadline_s,
-            None if self._staging else self._stage_s,
+            self._staging.deadline_s,
         ]
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -377,22 +373,18 @@ class Reconciler:
     def _stage(self, now: Now) -> None:
         agreed, target = self._ledger.target, self._revisions.target
         if agreed is None or self._revisions.follows(agreed):
-            self._stage_s = None
-            return
-        if self._revisions.goes_back(agreed):
-            self._stage_s = None
+            self._staging.done()
+        elif self._revisions.goes_back(agreed):
+            self._staging.done()
             if self._leading.may_act(now) and target is not None:
                 self._share(now, "target", self._revisions.name_of(target))
-            return
-        if self._staging or (self._stage_s is not None and now.mono_s < self._stage_s):
-            return
-        self._staging, self._stage_s = True, None
-        since = target.head.revision if target is not None else 0
-        timeout_s = FETCH_FACTOR * self._settings().timeout_s
-        self._effects.append(Stage(target=agreed, since=since, timeout_s=timeout_s))
+        else:
+            timeout_s = FETCH_FACTOR * self._settings().timeout_s
+            request = self._staging.due(self._revisions, agreed, timeout_s, now)
+            self._effects += [request] if request is not None else []
 
     def _staged(self, event: Staged, now: Now) -> None:
-        self._staging, self._stage_s = False, now.mono_s + STAGE_AGAIN_S
+        self._staging.ended(now)
         if event.tree is not None:
             verdict = self._revisions.follow(event.tree, self._ledger.target)
             if verdict is not NOTHING:
@@ -425,18 +417,9 @@ class Reconciler:
 
     def _alarm(self, now: Now) -> None:
         """Tell people what began and what is over."""
-        facts = self._facts(now)
-        situation = Situation(
-            view=self._view,
-            ledger=self._ledger,
-            desired=facts.desired,
-            leaderless_s=self._leading.leaderless_s(now),
-            cannot_act=self._leading.patience.cannot,
-            stalled=tuple(stalled(facts)) if self._planned_for is not None else None,
-            source_lost=lost_source(facts, now),
-            falls_short=facts.survives.falls_short if facts.survives is not None else None,
-        )
-        self._effects += [Tell(page=page) for page in self._pager.due(situation, now)]
+        leaderless_s, cannot = self._leading.leaderless_s(now), self._leading.patience.cannot
+        seen = situation(self._facts(now), leaderless_s, cannot, now)
+        self._effects += [Tell(page=page) for page in self._pager.due(seen, now)]
 
     def _told_people(self, page: Page, now: Now) -> None:
         entry, (key, value) = self._pager.was_told(page)
@@ -532,7 +515,17 @@ class Reconciler:
             earliest = max(earliest, self._stepped_s + STEP_INTERVAL_S)
         self._due_s = earliest if self._due_s is None else min(self._due_s, earliest)
 
+    @property
+    def _guard_s(self) -> float | None:
+        """When fencing goes on by itself: with a step, and so not within a second of the last one."""
+        moment = self._guarding.deadline_s
+        if moment is None or self._stepped_s is None:
+            return moment
+        return max(moment, self._stepped_s + STEP_INTERVAL_S)
+
     def _advance(self, now: Now) -> None:
+        if self._guard_s is not None and self._guard_s <= now.mono_s:
+            self._wake(now)
         if self._looking.due(now):
             self._look(now)
         if self._due_s is not None and self._due_s <= now.mono_s:

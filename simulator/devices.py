@@ -1,7 +1,7 @@
 """Disks and network cards of VMs, and the marks by which storage knows who writes.
 
 A disk that a host uses carries ``sm_config["host_<host ref>"]``, RW or RO. A crash leaves the mark;
-only a proper stop, or the declaration that the host is dead, takes it away.
+only a proper stop, the boot of that host, or the declaration that it is dead takes it away.
 """
 
 from simulator.database import Row
@@ -154,6 +154,16 @@ def plug_at_boot(pool: Pool, host: HostState) -> None:
         sr = pool.db.row("SR", pbd.text("SR")).text("name_label")
         fails = pool.faults.strike("pbd-fail", host=host.name, sr=sr)
         pool.db.update(pbd, currently_attached=fails is None)
+        if fails is None:
+            _forget_own_locks(pool, host.row, pbd.text("SR"))
+
+
+def _forget_own_locks(pool: Pool, host: Row, sr: str) -> None:
+    """What a storage plugin does as it attaches: a host that boots uses no disk, whatever it used."""
+    own = f"host_{host.ref}"
+    for vdi in pool.db.rows("VDI"):
+        if vdi.text("SR") == sr and own in vdi.map("sm_config"):
+            pool.db.update(vdi, sm_config=without(vdi.map("sm_config"), own))
 
 
 def attach(pool: Pool, vm: Row, task: str) -> None:

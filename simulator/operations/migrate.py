@@ -47,6 +47,8 @@ async def _transfer(call: Call, vm: Row, source: HostState, target: HostState) -
     call.allow_cancel(True)
     await call.work(pool.latencies.draw_at_least_median("migrate") * 0.5)
     if target is not source:
+        if not call.site.machines[target.name].powered:
+            raise _failed(vm, source, target, "the destination is gone")
         pool.domains.create(pool.clock.now(), target.name, vm.text("uuid"), (), incoming=True)
     await _send_memory(call, vm, source, target)
     await call.work(pool.latencies.draw_at_least_median("migrate") * 0.5)

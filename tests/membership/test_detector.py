@@ -167,3 +167,12 @@ def test_who_leaves_the_roster_is_forgotten_and_who_stays_is_not() -> None:
     heard.follow(["c"], 103.0)
     assert list(heard.tracks) == ["c"]
     assert heard.tracks["c"].since_s == 102.0
+
+
+def test_it_tells_in_which_boot_of_its_machine_a_peer_lives() -> None:
+    """By that a daemon of the boot that was ended is told from one of the next."""
+    heard = detector()
+    heard.news(replace(beat(3), boot="first"), 0, 101.0)
+    assert heard.peer("b", [("net1", 0)], (), TIMING, 101.0).boot == "first"
+    heard.news(replace(beat(1, generation=2, nonce=b"b2"), boot="next"), 0, 102.0)
+    assert heard.peer("b", [("net1", 0)], (), TIMING, 102.0).boot == "next"

@@ -37,8 +37,9 @@ CLUSTER_ID = identity("cluster", "lyon")
 ADDRESSES = {name: f"127.88.0.{number}" for number, name in enumerate(HOSTS, start=1)}
 
 
-def make_world(seed: int) -> World:
-    """The pool as it is before anybody wishes for anything."""
+def make_world(seed: int, feeds: Mapping[str, str] | None = None) -> World:
+    """The pool as it is before anybody wishes for anything. `feeds`: what the controller of each host
+    lives on, `own` or `host`; where it is not said, on its own."""
     lines = [
         f"pool: {{uuid: {identity('pool', 'lyon')}, name: lyon, seed: {seed}}}",
         "users: {root: secret}",
@@ -48,12 +49,18 @@ def make_world(seed: int) -> World:
             " dom0_memory: 2GiB}"
             for name in HOSTS
         ),
+        "bmcs:",
+        *(f"  - {{name: {name}-bmc, host: {name}, feed: {_feed(feeds, name)}}}" for name in HOSTS),
         f"srs: [{{name: nfs, uuid: {identity('sr', 'nfs')}, type: nfs}}]",
         f"networks: [{{name: lan, uuid: {identity('network', 'lan')}}}]",
         "vms:",
         *(_vm_line(name, home) for name, home in VM_HOMES.items()),
     ]
     return World(load_spec("\n".join(lines)), Clock(), ADDRESSES)
+
+
+def _feed(feeds: Mapping[str, str] | None, host: str) -> str:
+    return (feeds or {}).get(host, "own")
 
 
 def _vm_line(name: str, home: str) -> str:

@@ -18,6 +18,7 @@ from reconciler.messages import Ask, AskLook, PoolLost, PoolObserved
 from reconciler.records import Record
 from reconciler.status import Status, Verdict
 from simulator.pool import LogEntry
+from simulator.world import World
 from tests.edge.deaf import Deaf
 from tests.edge.unarmed import Unarmed
 from tests.simulation.checkers import ALL, Checker, Scene
@@ -70,7 +71,7 @@ class Site:
         own_tasks()
         self._folder = folder
         self._seed = seed
-        self.world = make_world(seed)
+        self.world = self.new_world(seed)
         self.repository = Repository()
         self.network = Network(self.world, random.Random(seed))
         self.scene = Scene(self.world, self.repository, self.network)
@@ -81,6 +82,10 @@ class Site:
         self._steering: Steering | None = None
         self._main: asyncio.Task[None] | None = None
         self.world.pool.log = WatchedLog(self._called)
+
+    def new_world(self, seed: int) -> World:
+        """The pool at its beginning."""
+        return make_world(seed)
 
     # --- the daemon -----------------------------------------------------------------------------
 

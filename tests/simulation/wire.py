@@ -24,6 +24,9 @@ LATE_S = 2.5
 BACKLOG_S = 3.0
 """How long a toolstack that hung takes to work off what it took in meanwhile."""
 
+NO_ROUTE_S = 3.0
+"""Nobody refuses a connection to a server without power: it is given up."""
+
 CHANGING = ("Async.", "VM.set_", "VM.add_tags")
 HOSTS = {address: name for name, address in ADDRESSES.items()}
 
@@ -89,6 +92,9 @@ class Wire:
         if method.startswith(CHANGING) and self._process.passes(f"on its way: {method}"):
             self._network.send(host, method, params, LATE_S)
             await asyncio.sleep(deadline_s)
+        if not self._world.site.machines[host].powered:
+            await asyncio.sleep(min(NO_ROUTE_S, deadline_s))
+            raise TransportFailure(FailureKind.TIMEOUT, f"{address}: no route", sent=False)
         if not self._world.reachable(host):
             await asyncio.sleep(0.001)
             raise TransportFailure(FailureKind.REFUSED, f"{address}: refused", sent=False)

@@ -86,10 +86,11 @@ async def test_a_failure_before_the_pause_leaves_the_vm_running(client: Any) -> 
     assert client.world.running_on("web1").hosts == ("xen2",)
 
 
-async def test_the_target_dies(client: Any) -> None:
+@pytest.mark.parametrize("after_s", [0.5, 1.5, 2.5, 4.0])
+async def test_the_target_dies(client: Any, after_s: float) -> None:
     vm = await client.vm("web1")
     task = await client.call("Async.VM.pool_migrate", vm, client.host("xen2"), {})
-    await client.world.pool.clock.sleep(4)
+    await client.world.pool.clock.sleep(after_s)
     client.world.power_off("xen2")
     record = await client.finished(task)
     assert record["error_info"][0] == "VM_MIGRATE_FAILED"

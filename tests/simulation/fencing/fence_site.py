@@ -3,50 +3,131 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.simulation.estate import HOSTS, Wish
+from reconciler.ports import Devices
+from simulator.world import World
+from tests.simulation.estate import HOSTS, Wish, make_world
+from tests.simulation.fencing.fence_checkers import FenceChecker
+from tests.simulation.fencing.fence_devices import OwnDevices
 from tests.simulation.peers.peer_node import PeerNode
 from tests.simulation.peers.peer_site import PeerSite
+from tests.simulation.world_devices import WorldDevices
 
+MASTER = HOSTS[0]
+LOOK_S = 0.5
 AGENT = "fencing: {agent: fence_ipmilan, credentialsRef: bmc, options: {lanplus: '1'}}\n"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What differs between two sites. `feeds`: what the controller of a host lives on, where it is not
+    its own supply. `cluster`, `nodes` and `vms` are lines for these files, `files` whole other ones;
+    a node with a line `fencing:` has no controller of its own in the tree."""
+
+    nodes_with_daemons: int = 3
+    disk: bool = False
+    mode: str = "auto"
+    feeds: Mapping[str, str] = field(default_factory=dict)
+    cluster: str = ""
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    vms: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 class FenceSite(PeerSite):
     """Each node has a controller, and its daemons run only while its server has power and is up."""
 
-    def __init__(self, seed: int, folder: Path, count: int, *, disk: bool) -> None:
-        super().__init__(seed, folder, count, disk=disk)
-        self.mode = "auto"
+    def __init__(self, seed: int, folder: Path, layout: Layout) -> None:
+        self._layout = layout
+        super().__init__(seed, folder, layout.nodes_with_daemons, disk=layout.disk)
+        self.fence_checkers: Sequence[FenceChecker] = ()
+        self._devices = WorldDevices(self.world)
+        self._abroad = copy_context()
+        self._booting: set[str] = set()
+        self._boots = dict.fromkeys(HOSTS, 0)
+
+    def new_world(self, seed: int) -> World:
+        return make_world(seed, self._layout.feeds)
+
+    # --- the tree -------------------------------------------------------------------------------
 
     def tree_of(self, wish: Wish) -> dict[str, bytes]:
-        files = super().tree_of(wish)
-        files["cluster.yaml"] = (
-            files["cluster.yaml"].decode().replace("mode: auto", f"mode: {self.mode}") + AGENT
-        ).encode()
-        for number, name in enumerate(sorted(path for path in files if "nodes/" in path), start=1):
-            text = files[name].decode()
-            bmc = f"bmc: 127.89.0.{number}"
-            files[name] = text.replace("unfenced: accepted", bmc).encode()
-        return files
+        layout = self._layout
+        texts = {path: text.decode() for path, text in super().tree_of(wish).items()}
+        mode = texts["cluster.yaml"].replace("mode: auto", f"mode: {layout.mode}")
+        texts["cluster.yaml"] = mode + AGENT + layout.cluster
+        for number, name in enumerate(HOSTS, start=1):
+            path, more = f"nodes/{name}.yaml", layout.nodes.get(name, "")
+            own = "" if "fencing:" in more else f"bmc: 127.89.0.{number}\n"
+            texts[path] = texts[path].replace("unfenced: accepted\n", own) + more
+        for name, more in layout.vms.items():
+            texts[f"vms/{name}.yaml"] += more
+        texts.update(layout.files)
+        return {path: text.encode() for path, text in texts.items()}
+
+    def commit(self, wish: Wish, message: str = "a wish") -> int:
+        """Raises AssertionError where the layout makes a tree that is none."""
+        revision = super().commit(wish, message)
+        errors = self.repository.commits[revision - 1].loaded.errors
+        assert errors == (), errors
+        return revision
 
     # --- servers --------------------------------------------------------------------------------
 
     def server_up(self, name: str) -> bool:
         """Whether the server runs, so that its service VM does, too."""
-        return name not in HOSTS or self.world.site.machines[name].powered
+        return name not in HOSTS or (self.has_power(name) and name not in self._booting)
+
+    def has_power(self, host: str) -> bool:
+        return self.world.site.machines[host].powered
 
     def open(self) -> None:
         super().open()
-        self._services.append(asyncio.create_task(self._die_with_servers()))
+        self._services.append(asyncio.create_task(self._follow_servers()))
+        self._services.append(asyncio.create_task(self._look_on()))
 
-    async def _die_with_servers(self) -> None:
-        """Whoever switched a server off, the daemons on it are gone with it."""
+    async def _follow_servers(self) -> None:
+        """Whoever switched a server off, the daemons on it are gone with it; and whatever stands still
+        stands still with it."""
         while True:
-            for node in self.nodes.values():
-                if not self.server_up(node.name):
-                    self._die(node)
+            for host in HOSTS:
+                self._follow(host)
             await self.world.changed()
+
+    def _follow(self, host: str) -> None:
+        machine, node = self.world.site.machines[host], self.nodes.get(host)
+        if machine.boots != self._boots[host]:
+            self._boots[host] = machine.boots
+            self._booting.add(host)
+            for checker in self.fence_checkers:
+                checker.power_lost(host)
+            if node is not None:
+                node.body.boots += 1
+                self._die(node)
+        if machine.up:
+            self._booting.discard(host)
+        if node is not None:
+            self._stand_still(node, self.world.site.machines.hung(machine))
+
+    def _stand_still(self, node: PeerNode, hung: bool) -> None:
+        if hung and not node.hung:
+            node.stop_heart()
+            node.process.stop()
+            node.hung = True
+        elif node.hung and not hung:
+            node.hung = False
+            node.go_on_heart()
+            node.go_on()
+
+    async def _look_on(self) -> None:
+        while True:
+            for checker in self.fence_checkers:
+                checker.looks()
+            await asyncio.sleep(LOOK_S)
 
     def _die(self, node: PeerNode) -> None:
         if node.heart is not None and node.heart.alive:
@@ -56,5 +137,14 @@ class FenceSite(PeerSite):
 
     async def _until_up(self, node: PeerNode) -> None:
         await super()._until_up(node)
-        while not self.server_up(node.name):
-            await self.world.changed()
+        while not self.server_up(node.name) or node.hung:
+            await asyncio.sleep(LOOK_S)
+
+    # --- devices --------------------------------------------------------------------------------
+
+    def devices_of(self, node: PeerNode) -> Devices:
+        def sent(victim: str) -> None:
+            for checker in self.fence_checkers:
+                checker.switched_off(node, victim)
+
+        return OwnDevices(self._devices, node.process, self._abroad, sent)

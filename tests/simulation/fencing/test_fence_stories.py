@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simulator.clock import run_virtual
 from tests.simulation.estate import VM_HOMES, as_it_is
-from tests.simulation.fencing.fence_site import FenceSite
+from tests.simulation.fencing.fence_site import FenceSite, Layout
 
 Story = Callable[[FenceSite], Awaitable[None]]
 
@@ -17,7 +17,7 @@ def told(tmp_path: Path, story: Story, count: int = 3, *, disk: bool = False) ->
     """The site after this story."""
 
     async def whole() -> FenceSite:
-        site = FenceSite(1, tmp_path, count, disk=disk)
+        site = FenceSite(1, tmp_path, Layout(count, disk=disk))
         site.commit(as_it_is(), "as it is")
         site.open()
         await asyncio.sleep(30.0)

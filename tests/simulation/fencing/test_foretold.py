@@ -12,7 +12,7 @@ from reconciler.status import Verdict
 from reconciler.whatif import WhatIf, verdict_of
 from simulator.clock import run_virtual
 from tests.simulation.estate import VM_HOMES, as_it_is
-from tests.simulation.fencing.fence_site import FenceSite
+from tests.simulation.fencing.fence_site import FenceSite, Layout
 
 SETTLED_S = 300.0
 
@@ -36,7 +36,7 @@ def told_and_done(
     them did."""
 
     async def whole() -> tuple[WhatIf, dict[str, tuple[str, ...]], float | None]:
-        site = FenceSite(1, folder, 4, disk=False)
+        site = FenceSite(1, folder, Layout(4))
         wish = as_it_is()
         for name, wanted in changes.items():
             wish = wish.with_vm(name, **wanted)

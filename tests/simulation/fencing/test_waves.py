@@ -10,7 +10,7 @@ import pytest
 
 from simulator.clock import run_virtual
 from tests.simulation.estate import as_it_is
-from tests.simulation.fencing.fence_site import FenceSite
+from tests.simulation.fencing.fence_site import FenceSite, Layout
 from tests.simulation.world_guests import SERVES_AFTER_S
 
 BOOT_S = 40.0
@@ -52,7 +52,7 @@ def died(folder: Path, database: str, web: str) -> Seen:
     """What was seen after xen2 died with db1 and web2 on it."""
 
     async def whole() -> Seen:
-        site = FenceSite(1, folder, 3, disk=False)
+        site = FenceSite(1, folder, Layout())
         wish = as_it_is().with_vm("db1", start=database).with_vm("web2", start=web)
         vm = next(row for row in site.world.pool.db.rows("VM") if row.text("name_label") == "db1")
         guest = site.world.pool.guest_of(vm)

@@ -90,10 +90,10 @@ async def _episode(
         before_s = at_s
         await trouble.happen()
     await trouble.end()
-    await _healed(site, trouble, bench)
+    await healed(site, trouble, bench)
 
 
-async def _healed(site: PeerSite, trouble: PeerTrouble, bench: Bench) -> None:
+async def healed(site: PeerSite, trouble: PeerTrouble, bench: Bench) -> None:
     """Nothing disturbs any more: one leads, it converges, and then keeps its hands off."""
     bench.calm.since_s = asyncio.get_running_loop().time()
     trouble.wish = within_reach(site, trouble.wish)

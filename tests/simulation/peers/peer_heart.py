@@ -55,6 +55,7 @@ class Body:
     viewed: Callable[[View], None]
     said: Callable[[bytes], None]
     files: HeartFiles = field(default_factory=HeartFiles)
+    boots: int = 1
 
 
 class HeartDaemon:
@@ -165,7 +166,7 @@ class HeartDaemon:
             roster=roster,
             keys=(KEY,),
             memory=body.files.memory,
-            machine=Machine(boot_id=body.name),
+            machine=Machine(boot_id=f"{body.name}/{body.boots}"),
             nonce=body.chance.randbytes(16),
             random=Random(body.chance.random()),
         )

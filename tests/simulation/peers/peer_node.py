@@ -45,6 +45,7 @@ class PeerNode:
 
     `down_until_s`: nothing of it is started before. `reaches_pool`, `reaches_svn`: as its network is.
     `freeze_s` is how long its `cxmd` will be stopped between its next look at the lease and its call.
+    While it is `hung` its machine stands still, and nothing on it goes on.
     """
 
     name: str
@@ -59,6 +60,7 @@ class PeerNode:
     reaches_pool: bool = True
     reaches_svn: bool = True
     freeze_s: float = 0.0
+    hung: bool = False
     process: Stoppable = field(default_factory=Stoppable)
     heart: HeartDaemon | None = None
     heart_died: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,13 +97,15 @@ class PeerNode:
 
     def go_on_heart(self) -> None:
         self.wake()
+        if self.hung:
+            return
         if self.heart is not None and self.heart.alive and self.heart.stopped:
             self.silent_since_s, self.beats_since_s = None, now_s()
             self.heart.go_on()
 
     def go_on(self) -> None:
         self.wake()
-        if self.process.stopped:
+        if self.process.stopped and not self.hung:
             self.runs_since_s = now_s()
             self.process.go_on()
 

@@ -31,6 +31,7 @@ from reconciler.messages import (
 )
 from reconciler.mustering import Peering
 from reconciler.paging import Page
+from reconciler.ports import Devices
 from reconciler.records import Record
 from reconciler.status import Status, Verdict
 from simulator.pool import LogEntry
@@ -263,7 +264,7 @@ class PeerSite(Site):
             Surroundings(
                 daemon,
                 pager,
-                WorldDevices(self.world),
+                self.devices_of(node),
                 WorldGuests(self.world),
                 Peering(engine="builtin", mark=f"mark of {node.name}"),
             ),
@@ -280,6 +281,11 @@ class PeerSite(Site):
         tasks.create_task(parts.observe())
         tasks.create_task(parts.steering.run())
         tasks.create_task(daemon.run())
+
+    def devices_of(self, node: PeerNode) -> Devices:
+        """The fence devices as this node's daemon asks for them."""
+        del node
+        return WorldDevices(self.world)
 
     def _pool(self, node: PeerNode, memory: WatchedMemory) -> WatchedPool:
         pool = WatchedPool(

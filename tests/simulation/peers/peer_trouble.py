@@ -61,6 +61,8 @@ FAULTS = frozenset(
 class PeerTrouble(Trouble):
     """As for a single daemon, and all that comes with several."""
 
+    faults = FAULTS
+
     def __init__(self, site: PeerSite, bench: Bench, chance: random.Random) -> None:
         super().__init__(site, chance)
         self._peers = site
@@ -113,7 +115,7 @@ class PeerTrouble(Trouble):
     # --- whom, and for how long -----------------------------------------------------------------
 
     def _fired(self, what: str) -> None:
-        assert what in FAULTS, what
+        assert what in self.faults, what
         self._peers.fired[what] += 1
 
     def _someone(self) -> PeerNode:
