@@ -98,6 +98,7 @@ from reconciler.records import (
     SourceLost,
 )
 from reconciler.report import report
+from reconciler.report_nodes import held_nodes
 from reconciler.revisions import NOTHING, HeadState, Revisions, Verdict, trusted
 from reconciler.sightings import excuses, sight
 from reconciler.status import Status
@@ -433,6 +434,7 @@ class Reconciler:
             leaderless_s=self._leading.leaderless_s(now),
             cannot_act=self._leading.patience.cannot,
             stalled=tuple(stalled(facts)) if self._planned_for is not None else None,
+            held=held_nodes(facts) if facts.deaths is not None else None,
             source_lost=lost_source(facts, now),
             falls_short=facts.survives.falls_short if facts.survives is not None else None,
         )
