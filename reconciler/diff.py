@@ -15,7 +15,7 @@ from reconciler.journal import JournalState
 from reconciler.observed import Observed, ObservedNode
 from reconciler.placement import has_domain
 from reconciler.readiness import Runs, told, unready
-from reconciler.recovery_rows import recovery_rows
+from reconciler.recovery_rows import recovery_rows, silence_rows
 from reconciler.vm_rows import ATTEMPTS, Setting, VmCase
 from schema.model import Desired, Node, VmState
 
@@ -38,6 +38,7 @@ def diff(
     adoption = adopt(desired, observed)
     emptied = draining(desired, ledger)
     rows = list(_rows(desired, observed, adoption, emptied, journal, deaths, now))
+    rows += silence_rows(deaths, adoption)
     rows += recovery_rows(deaths, adoption, observed)
     lacks = unready(adoption, runs, ledger, now)
     rows += told(adoption, lacks)

@@ -207,6 +207,7 @@ def _sworn(
         node=node.name,
         host=host.uuid,
         kind=SWORN,
+        boot_hint=host.boot_hint,
         by=ask.by,
         evidence=f"{ask.by} swears that it is off: {ask.reason}{overruled}",
         boot=peer.boot if peer is not None else "",

@@ -52,6 +52,7 @@ def wanted(page: Page, least: str) -> bool:
 class Situation(Frozen, frozen=True, kw_only=True):
     """What alarms are judged by. `leaderless_s`: for how long nobody has led, None where somebody does;
     `stalled` are the rows that only a human brings forward, None before there is a plan;
+    `held` are the nodes whose death nothing proves, and why, None before any was judged;
     `source_lost` says why, "" where not, and `cannot_act` why this node leads in vain; `falls_short` why
     fewer losses are survivable than the tree wants, None where that is not known."""
 
@@ -60,6 +61,7 @@ class Situation(Frozen, frozen=True, kw_only=True):
     desired: Desired | None
     leaderless_s: float | None
     stalled: tuple[Blocked, ...] | None = ()
+    held: Mapping[str, str] | None = None
     source_lost: str = ""
     cannot_act: str = ""
     falls_short: str | None = None
@@ -72,6 +74,7 @@ def alarms(situation: Situation, now: Now) -> dict[str, Page]:
         *_leadership(situation),
         *_peers(situation.view),
         *_rows(situation.stalled or ()),
+        *_held_nodes(situation.held or {}),
         *_source(situation.source_lost),
         *_survival(situation.falls_short or ""),
         *_overdue(situation, now),
@@ -104,6 +107,8 @@ def ended(key: str, situation: Situation) -> bool:
             return situation.stalled is not None
         case "survival":
             return situation.falls_short is not None
+        case "held":
+            return situation.held is not None
         case "maintenance":
             return desired is not None
     return True
@@ -183,6 +188,17 @@ def _peers(view: View) -> Iterator[Page]:
         elif peer.problem:
             title = f"node {name}: {peer.problem}"
             yield _page(f"peer/{name}", Severity.WARNING, title, "Look at cxm members.")
+
+
+def _held_nodes(held: Mapping[str, str]) -> Iterator[Page]:
+    for name, why in held.items():
+        yield _page(
+            f"held/{name}",
+            Severity.CRITICAL,
+            f"node {name} is held: nothing proves that it is off",
+            f"{why}. What ran there stays down until somebody looks at the server.",
+            f"When it is off: cxm confirm-off {name}",
+        )
 
 
 def _rows(stalled: Iterable[Blocked]) -> Iterator[Page]:

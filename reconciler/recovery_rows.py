@@ -15,11 +15,8 @@ from schema.model import VM, Node
 Row = VmChange | NodeChange | Blocked
 
 
-def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Iterator[Row | Told]:
-    """For each node that may be dead: what keeps its death from being proven. For each certified one: a
-    reset of each VM that is to run again, then the write-off."""
-    for node, host in adoption.nodes:
-        yield from _unproven(node, host, deaths)
+def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Iterator[Row]:
+    """For each certified node: a reset of each VM that is to run again, then the write-off."""
     wishes = {real.uuid: vm for vm, real in adoption.vms}
     for node, host in adoption.nodes:
         proof = deaths.certified(host.uuid)
@@ -36,6 +33,12 @@ def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Ite
             yield VmChange(vm, real, Verb.RESET, Cause.RECOVERY, "NodeDead", message, ("power",))
         if not down and _to_write_off(host, observed):
             yield _write_off(node, host, died, deaths, wishes, observed)
+
+
+def silence_rows(deaths: Deaths, adoption: Adoption) -> Iterator[Row | Told]:
+    """For each node that may be dead: what keeps its death from being proven."""
+    for node, host in adoption.nodes:
+        yield from _unproven(node, host, deaths)
 
 
 def _unproven(node: Node, host: ObservedNode, deaths: Deaths) -> Iterator[Row | Told]:

@@ -213,6 +213,7 @@ def situation(facts: Facts, leaderless_s: float | None, cannot_act: str, now: No
         leaderless_s=leaderless_s,
         cannot_act=cannot_act,
         stalled=tuple(stalled(facts)) if facts.planned is not None else None,
+        held=held_nodes(facts) if facts.deaths is not None else None,
         source_lost=lost_source(facts, now),
         falls_short=facts.survives.falls_short if facts.survives is not None else None,
     )
