@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from membership.clock import Now
@@ -75,6 +75,14 @@ class Facts:
         names = {f"vm/{vm.name}": real.uuid for vm, real in adoption.vms}
         names.update({f"node/{node.name}": host.uuid for node, host in adoption.nodes})
         return names
+
+    def wished_anew(self, before: Desired | None) -> Iterator[tuple[str, str]]:
+        """The objects of which this tree wishes something else than the one `before`, with their uuids."""
+        if before is None or self.desired is None:
+            return
+        for name, subject in self.subjects.items():
+            if wish_of(before, name) != wish_of(self.desired, name):
+                yield name, subject
 
     def stale(self, now: Now) -> bool:
         """Whether nothing may be decided from what was observed last."""

@@ -43,6 +43,7 @@ from reconciler.aspects import memory_met
 from reconciler.journal import CALLER_LOST, Backoff, InFlight, JournalState
 from reconciler.observed import Observed, Operation, PowerState
 from reconciler.records import Settled
+from schema.model import Desired
 from schema.model import Retry as RetryPolicy
 
 SETTLE_S = 5.0
@@ -291,6 +292,12 @@ _TIMEOUTS_S: dict[type, float] = {
 }
 """The last three have the master call servers that do not answer, one after another: up to 130 s each
 until TCP gives up, and `DeclareDead` does so anew for every VM that the records place there."""
+
+
+def limit_s(call: Call, name: str, desired: Desired) -> float:
+    """As `timeout_s`, with what the tree says of the object of this name for people."""
+    vm = desired.vms.get(name.removeprefix("vm/"))
+    return timeout_s(call, vm.migration.timeout_s if vm is not None else None)
 
 
 def timeout_s(call: Call, migration_s: float | None = None) -> float:

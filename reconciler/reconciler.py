@@ -20,7 +20,6 @@ from membership.view import View
 from reconciler.accusing import Hearing, accused
 from reconciler.actions import (
     NOT_SHARED,
-    Action,
     Answer,
     Plan,
     PoolMigrate,
@@ -34,11 +33,11 @@ from reconciler.asking import decide
 from reconciler.deaths import Deaths
 from reconciler.diff import diff
 from reconciler.drift import Drift
-from reconciler.facts import Facts, wish_of
+from reconciler.facts import Facts
 from reconciler.foretelling import outlived, still_told, taken_in, told
 from reconciler.guarding import Guarding
 from reconciler.guests import Guests
-from reconciler.inflight import found_open, settle, timeout_s
+from reconciler.inflight import found_open, limit_s, settle
 from reconciler.journal import InFlight, JournalState
 from reconciler.leading import Ground, Leading, Moves
 from reconciler.looking import Looking
@@ -491,13 +490,10 @@ class Reconciler:
         self._wake(now)
 
     def _another_chance(self, before: Desired | None, now: Now) -> None:
-        desired = self._desired()
-        if before is None or desired is None or not self._journal.backoff:
-            return
-        by = f"r{self._in_force()}"
-        for name, subject in self._facts(now).subjects.items():
-            if subject in self._journal.backoff and wish_of(before, name) != wish_of(desired, name):
-                self._write(now, Retried(object=name, subject=subject, by=by))
+        """A new wish for an object ends its back-off: what failed was the old one."""
+        for name, subject in tuple(self._facts(now).wished_anew(before)):
+            if subject in self._journal.backoff:
+                self._write(now, Retried(object=name, subject=subject, by=f"r{self._in_force()}"))
 
     def _settings(self) -> Source:
         desired = self._desired()
@@ -530,8 +526,7 @@ class Reconciler:
             self._look(now)
         if self._due_s is not None and self._due_s <= now.mono_s:
             self._step(now)
-        leads = self._leading.may_act(now)
-        self._carry(self._guests.due(self._drift, now, leads=leads), now)
+        self._carry(self._guests.due(self._drift, now, leads=self._leading.may_act(now)), now)
 
     def _step(self, now: Now) -> None:
         self._stepped_s = now.mono_s
@@ -550,8 +545,7 @@ class Reconciler:
         self._proposed = self._propose(observed, now)
         if desired is None or deaths is None:
             return
-        self._drift = self._differing(desired, observed, deaths, now)
-        self._plan = self._planned(self._drift, desired, observed, now)
+        self._drift, self._plan = self._compared(desired, observed, deaths, now)
         if self._leading.untold:
             waits = Waits(on="sharing", message=self._leading.untold)
             self._plan = self._plan.kept_waiting(waits)
@@ -565,7 +559,7 @@ class Reconciler:
             self._write(now, entry)
         self._prove(observed, now)
         self._survival.step(self._hearing(desired, observed, now), deaths)
-        self._due_s = self._next(now)
+        self._due_s = self._next(desired, now)
 
     def _learn(self, desired: Desired, observed: Observed, now: Now) -> None:
         """Let the observation settle what was in flight, and remember what was seen of each VM."""
@@ -580,12 +574,12 @@ class Reconciler:
         for entry in sight(adopt(desired, observed), self._journal, ours, now.mono_s):
             self._write(now, entry)
 
-    def _differing(self, desired: Desired, observed: Observed, deaths: Deaths, now: Now) -> Drift:
-        runs = self._guests.runs
-        return diff(desired, observed, self._ledger, self._journal, deaths, runs, now)
-
-    def _planned(self, drift: Drift, desired: Desired, observed: Observed, now: Now) -> Plan:
-        return plan(drift, desired, observed, self._view, self._ledger, self._journal, None, now)
+    def _compared(
+        self, desired: Desired, observed: Observed, deaths: Deaths, now: Now
+    ) -> tuple[Drift, Plan]:
+        ledger, journal, runs = self._ledger, self._journal, self._guests.runs
+        drift = diff(desired, observed, ledger, journal, deaths, runs, now)
+        return drift, plan(drift, desired, observed, self._view, ledger, journal, None, now)
 
     def _propose(self, observed: Observed, now: Now) -> Plan | None:
         """What the gated head would do, if it were approved."""
@@ -594,8 +588,7 @@ class Reconciler:
         if not gated or candidate is None or candidate.desired is None:
             return None
         deaths = accused(self._hearing(candidate.desired, observed, now))
-        drift = self._differing(candidate.desired, observed, deaths, now)
-        return self._planned(drift, candidate.desired, observed, now)
+        return self._compared(candidate.desired, observed, deaths, now)[1]
 
     def _emit(self, desired: Desired, now: Now) -> None:
         for action in self._plan.ready:
@@ -612,8 +605,8 @@ class Reconciler:
             if not self._view.alone:
                 begun = told(self._me, self._journal.in_flight[txn])
                 self._share(now, *begun, term=self._view.term)
-            limit_s = timeout_s(call, self._migration_s(desired, action))
-            self._effects.append(Perform(txn=txn, call=call, timeout_s=limit_s))
+            timeout_s = limit_s(call, action.object, desired)
+            self._effects.append(Perform(txn=txn, call=call, timeout_s=timeout_s))
 
     def _may_run(self, call: StartOn | ResumeOn | PoolMigrate, now: Now) -> None:
         """Before a call that can make a domain, the ledger says where."""
@@ -622,12 +615,6 @@ class Reconciler:
         grown = self._drift.deaths.grown(self._ledger, call.vm, call.node, stamp)
         if grown is not None:
             self._share(now, may_run.key(call.vm), grown, term=self._view.term)
-
-    def _migration_s(self, desired: Desired, action: Action) -> float | None:
-        if not isinstance(action.call, PoolMigrate):
-            return None
-        vm = desired.vms.get(action.object.removeprefix("vm/"))
-        return vm.migration.timeout_s if vm is not None else None
 
     # --- what people are told -------------------------------------------------------------------
 
@@ -644,19 +631,18 @@ class Reconciler:
         elif self._journal.in_sync and not idle:
             self._write(now, Diverged(revision=revision))
 
-    def _next(self, now: Now) -> float | None:
+    def _next(self, desired: Desired, now: Now) -> float:
         """When time alone changes the plan: a wait ends, a freeze expires, the interval is over."""
         expiry = self._ledger.next_expiry(now)
-        desired = self._desired()
         moments = [
-            now.mono_s + desired.cluster.reconcile.interval_s if desired is not None else None,
+            now.mono_s + desired.cluster.reconcile.interval_s,
             self._plan.next_s,
             self._survival.due_s,
             None if expiry is None else now.mono_s + expiry,
             self._proposed.next_s if self._proposed is not None else None,
         ]
         known = [moment for moment in moments if moment is not None]
-        return max(min(known), now.mono_s + STEP_INTERVAL_S) if known else None
+        return max(min(known), now.mono_s + STEP_INTERVAL_S)
 
     def _in_force(self) -> int | None:
         target = self._revisions.target

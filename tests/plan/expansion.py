@@ -252,9 +252,7 @@ class Book:
 def records(case: Case, wanted: Desired, real: Observed) -> list[Record]:
     """The journal of a daemon that has lived through the case's past, by the real code."""
     book = Book()
-    for earlier in case.before:
-        ago = duration_s(earlier.ago)
-        then = _then(real, {name: form for name, form in earlier.vms.items() if form is not None})
+    for ago, then in _past(case, real):
         book.add(MONO_S - ago, *sight(adopt(wanted, then), book.state, {}, MONO_S - ago))
     for number, flight in enumerate(case.journal.in_flight, start=1):
         _begin(book, f"txn-{number}", flight)
@@ -276,18 +274,18 @@ def records(case: Case, wanted: Desired, real: Observed) -> list[Record]:
 def runs(case: Case, real: Observed, epoch_s: float) -> Runs:
     """Since when VMs run, for a daemon that has lived through the case's past."""
     known: Runs = {}
-    for earlier in case.before:
-        ago = duration_s(earlier.ago)
-        then = _then(real, {name: form for name, form in earlier.vms.items() if form is not None})
+    for ago, then in _past(case, real):
         known = followed(known, then, Now(mono_s=MONO_S - ago, epoch_s=epoch_s - ago))
     return followed(known, real, Now(mono_s=MONO_S, epoch_s=epoch_s))
 
 
-def _then(real: Observed, differences: Mapping[str, VmForm]) -> Observed:
-    vms = dict(real.vms)
-    for name, form in differences.items():
-        vms[identity("vm", name)] = _vm(name, form, real.epoch_s)
-    return msgspec.structs.replace(real, vms={uuid: vms[uuid] for uuid in sorted(vms)})
+def _past(case: Case, real: Observed) -> Iterator[tuple[float, Observed]]:
+    """What was observed earlier, and how long ago."""
+    for earlier in case.before:
+        forms = {name: form for name, form in earlier.vms.items() if form is not None}
+        vms = {identity("vm", name): _vm(name, form, real.epoch_s) for name, form in forms.items()}
+        then = msgspec.structs.replace(real, vms=dict(sorted({**real.vms, **vms}.items())))
+        yield duration_s(earlier.ago), then
 
 
 def _action(

@@ -207,7 +207,7 @@ def test_values_are_traced_to_file_and_line(sample: dict[str, bytes]) -> None:
     assert (rows["start.wave"].path, rows["start.wave"].line) == ("profiles/web.yaml", 8)
     assert (rows["restart"].path, rows["restart"].line) == ("cluster.yaml", 9)
     assert (rows["onDrain"].path, rows["onDrain"].value) == (None, "migrate")
-    assert not rows["recovery.enabled"].effective
+    assert rows["recovery.enabled"].effective
     assert "vcpus" not in rows
     assert json.dumps([row.value for row in rows.values()])
 
