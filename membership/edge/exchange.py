@@ -119,7 +119,7 @@ class Exchange:
         except (OSError, msgspec.DecodeError) as error:
             self._fails(name, "does not acknowledge what it is told", error)
             self._level.discard(name)
-        else:
+        if name in self._level:
             self._works(name, "does not acknowledge what it is told")
         return name in self._level
 

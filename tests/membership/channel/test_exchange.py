@@ -181,19 +181,29 @@ async def test_a_peer_that_fails_is_logged_once_and_so_is_its_end(
 ) -> None:
     caplog.set_level("INFO", "cxm.peers")
     one, two = ChannelNode("xen1"), ChannelNode("xen2")
+    said: list[list[str]] = []
     async with running(one, two):
         one.see({"xen2": ALIVE})
-        two.broken = OSError("disk full")
-        one.take([fact(1)])
-        for _ in range(5):
-            assert await one.exchange.share([fact(1)]) == {"xen2": False}
-        two.broken = None
-        for _ in range(2):
-            assert await one.exchange.share([fact(1)]) == {"xen2": True}
-    ours = [row.getMessage() for row in caplog.records if row.module == "exchange"]
-    assert len(ours) == 2, ours
-    assert ours[0].startswith("xen2 does not acknowledge")
-    assert ours[1].startswith("over: xen2")
+        assert await one.exchange.share([fact(1)]) == {"xen2": True}
+        for number in (2, 3):
+            two.broken = OSError("disk full")
+            one.take([fact(number)])
+            for _ in range(5):
+                assert await one.exchange.share([fact(number)]) == {"xen2": False}
+            two.broken = None
+            for _ in range(2):
+                assert await one.exchange.share([fact(number)]) == {"xen2": True}
+            said.append([row.getMessage() for row in caplog.records if row.module == "exchange"])
+            caplog.clear()
+    assert said[0] == said[1], "it is news again"
+    whole = [line.partition(":")[0] for line in said[0] if not line.startswith("over")]
+    assert whole == [
+        "xen2 does not acknowledge what it is told",
+        "xen2 does not take what it lacks",
+    ]
+    assert sorted(line for line in said[0] if line.startswith("over")) == [
+        f"over: {what}" for what in whole
+    ]
 
 
 async def test_facts_that_do_not_fit_into_one_message_all_arrive(
