@@ -12,15 +12,16 @@ from reconciler.drift import NodeChange, VmChange
 from reconciler.observed import Observed, ObservedNode
 from schema.model import VM, Node
 
-Row = VmChange | NodeChange | Blocked
+Row = VmChange | NodeChange | Blocked | Told
 
 
-def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Iterator[Row | Told]:
-    """For each node that may be dead: what keeps its death from being proven. For each certified one: a
-    reset of each VM that is to run again, then the write-off."""
+def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Iterator[Row]:
+    """For each node that may be dead: what keeps its death from being proven. Then who has to join a new
+    master first; for each certified node a reset of each VM that is to run again, then the write-off."""
     for node, host in adoption.nodes:
         yield from _unproven(node, host, deaths)
     wishes = {real.uuid: vm for vm, real in adoption.vms}
+    yield from _awaited(deaths, adoption)
     for node, host in adoption.nodes:
         proof = deaths.certified(host.uuid)
         if proof is None:
@@ -38,7 +39,7 @@ def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Ite
             yield _write_off(node, host, died, deaths, wishes, observed)
 
 
-def _unproven(node: Node, host: ObservedNode, deaths: Deaths) -> Iterator[Row | Told]:
+def _unproven(node: Node, host: ObservedNode, deaths: Deaths) -> Iterator[Row]:
     """The row of a node that is silent, or to be powered off."""
     verdict = deaths.verdicts.get(node.name, Verdict(Belief.WELL))
     name = f"node/{node.name}"
@@ -68,6 +69,14 @@ def _unproven(node: Node, host: ObservedNode, deaths: Deaths) -> Iterator[Row | 
             yield NodeChange(node, host, Verb.FENCE, Cause.RECOVERY, reason, message)
         case Belief.BLIND | Belief.SPARED:
             yield Told(object=name, reason=verdict.reason, message=verdict.message)
+
+
+def _awaited(deaths: Deaths, adoption: Adoption) -> Iterator[Told]:
+    """Members that keep every start waiting, since any VM may be found on them."""
+    for host in deaths.awaited():
+        name = adoption.node_name(host)
+        message = "it has yet to join the pool's new master, and nothing starts anywhere before"
+        yield Told(object=f"node/{name}", reason="NotJoined", message=message)
 
 
 def _to_write_off(host: ObservedNode, observed: Observed) -> bool:
