@@ -54,7 +54,7 @@ def _told(ledger: Ledger, vm: str) -> MayRun | None:
     fact = ledger.facts.get(key(vm))
     if fact is None or not isinstance(fact.value, MayRun):
         return None
-    return fact.value if (fact.term, fact.seq) > _unread(ledger) else None
+    return fact.value if (fact.term, fact.seq) > _unread_since(ledger) else None
 
 
 def key(vm: str) -> str:
@@ -64,10 +64,19 @@ def key(vm: str) -> str:
 def places(ledger: Ledger, vm: str, pool: Pool, stamp: Stamp) -> tuple[Place, ...]:
     """Where a domain of this VM can exist as far as the ledger tells; anywhere, where it does not.
 
-    What it does not tell is as of now (`stamp`): no certificate that there is already covers it.
+    Of what it never told anything, that is as of now (`stamp`): no certificate that there is already covers
+    it. Where it told and is not trusted, as of the fact that says so: whatever is begun later is told anew.
     """
     told = known(ledger, vm)
-    return _anywhere(pool, stamp) if told is None else told
+    if told is not None:
+        return told
+    unread = ledger.get(UNREAD, Unread)
+    if unread is None:
+        return tuple(_place(host, pool, stamp) for host in sorted(pool.hosts))
+    since = _unread_since(ledger)
+    return tuple(
+        _place(host, pool, _EVER if host in unread.dead else since) for host in sorted(pool.hosts)
+    )
 
 
 def _anywhere(pool: Pool, stamp: Stamp) -> tuple[Place, ...]:
@@ -143,17 +152,20 @@ def doubts(
     return tuple(found)
 
 
-_NOW: Stamp = (2**63 - 1, 0)
+NOW: Stamp = (2**63 - 1, 0)
 """Later than every fact that there is."""
+
+_EVER: Stamp = (0, 0)
+"""Older than every fact."""
 
 
 def _possible(ledger: Ledger, shown: Shown, pool: Pool) -> tuple[Place, ...]:
     """The places of the ledger that no report has ended, and those that the observation shows."""
     shown = _latched(ledger, shown)
-    before = _before(ledger, shown, pool, _NOW)
+    before = _before(ledger, shown, pool, NOW)
     left = [place for place in before if not _absent(place, shown, pool)]
     had = {place.host for place in left}
-    unsaid = [_place(host, pool, _NOW) for host in shown.hosts - had]
+    unsaid = [_place(host, pool, NOW) for host in shown.hosts - had]
     return tuple(sorted((*left, *unsaid), key=lambda place: place.host))
 
 
@@ -172,6 +184,6 @@ def _absent(place: Place, shown: Shown, pool: Pool) -> bool:
     return place.host in pool.reporting
 
 
-def _unread(ledger: Ledger) -> Stamp:
+def _unread_since(ledger: Ledger) -> Stamp:
     fact = ledger.facts.get(UNREAD)
-    return (fact.term, fact.seq) if fact is not None and isinstance(fact.value, Unread) else (0, 0)
+    return (fact.term, fact.seq) if fact is not None and isinstance(fact.value, Unread) else _EVER

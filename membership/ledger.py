@@ -27,6 +27,8 @@ from membership.proofs import (
     FenceOrder,
     Lost,
     MayRun,
+    Promotion,
+    Synced,
     Unproven,
     Unread,
 )
@@ -202,6 +204,8 @@ FactValue = (
     | FenceOrder
     | Lost
     | Drill
+    | Synced
+    | Promotion
     | AlarmTold
     | GuestReady
     | Opaque

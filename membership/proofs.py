@@ -6,7 +6,10 @@ time, since less is proven then; it never makes anything look proven.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+
+from msgspec import field
 
 from membership.values import Value
 from schema.model import Frozen
@@ -44,9 +47,14 @@ class MayRun(Value, tag="may-run", frozen=True, kw_only=True):
 
 
 class Unread(Value, tag="unread", frozen=True, kw_only=True):
-    """What was said of any VM before this fact is not trusted: every host is a place of it. Key `may-run`."""
+    """What was said of any VM before this fact is not trusted: every host is a place of it. Key `may-run`.
+
+    `dead` are hosts (uuids) that were dead by a certificate when this was said: nothing was begun on them
+    since, so what can have been there is older than that certificate.
+    """
 
     why: str
+    dead: tuple[str, ...] = ()
 
 
 class Attempt(Value, tag="fence", frozen=True, kw_only=True):
@@ -148,3 +156,47 @@ class Drill(Value, tag="drill", frozen=True, kw_only=True):
     message: str = ""
     power: str = "unknown"
     tie: Tie = Tie.NONE
+
+
+class Synced(Value, tag="synced", frozen=True, kw_only=True):
+    """The members `hosts` (uuids) have a copy of the pool's database in which everything is that facts
+    older than (`term`, `seq`) say of VMs. Key `synced`.
+
+    `open` are VMs (uuids) that were on their way by then: nothing is known of where the copy has them.
+    """
+
+    hosts: tuple[str, ...]
+    term: int
+    seq: int
+    open: tuple[str, ...] = ()
+
+    @property
+    def stamp(self) -> Stamp:
+        return (self.term, self.seq)
+
+
+class Promotion(Value, tag="promotion", frozen=True, kw_only=True):
+    """`host` (uuid, of `node`) is to be the pool's master in place of `old`, which `certificate` proves
+    dead. Key `promotion`. It was begun in `term`, and there is one in a term at most.
+
+    `stage` is begun; over, once every other member has joined or is certified dead; called-off, where
+    the old master is back and nobody took its place. `copies` are the members whose copy of the database
+    was as new as that of `host`, `stale` VMs that it may have in another place than they are. `started`
+    is when each member's toolstack had started before, as the pool showed it: one that has joined shows
+    another. `joined` are those that follow the new master and have compared what they run with what it
+    has: only these answer for themselves.
+    """
+
+    id: str
+    term: int
+    node: str
+    host: str
+    old: str
+    certificate: str
+    by: str
+    stage: str
+    copies: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    started: Mapping[str, str] = field(default_factory=dict)
+    joined: tuple[str, ...] = ()
+    message: str = ""

@@ -13,13 +13,13 @@ from fencing import brake
 from fencing.brake import Run
 from fencing.evidence import CERTIFICATE, Proof, proofs
 from fencing.judgement import Accuser, Probes, Rules, Sight, judge
-from fencing.may_run import Pool, known
+from fencing.may_run import NOW, Pool, known, places
 from membership.clock import Now
 from membership.ledger import Ledger
 from membership.proofs import Attempt, FenceOrder, Lost, Stamp
 from membership.view import Peer, PeerState, View
 from reconciler.adoption import Adoption, adopt
-from reconciler.deaths import Deaths, recoverable
+from reconciler.deaths import Deaths, recoverable, under_way
 from reconciler.holding import held_by
 from reconciler.journal import JournalState
 from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode, ObservedVM
@@ -36,7 +36,8 @@ SETTLE_INTERVALS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """What there is to judge by. `leads`: whether this node may act on what it finds."""
+    """What there is to judge by. `leads`: whether this node may act on what it finds, by fence devices
+    and in an emergency; `acts`: whether it may also make calls in the pool."""
 
     me: str
     desired: Desired
@@ -47,16 +48,54 @@ class Hearing:
     probing: Probing
     leads: bool
     now: Now
+    acts: bool = False
 
     @property
     def fresh(self) -> bool:
-        """Whether the observation is whole and new enough to note what it says."""
-        return self.observed.complete and self.observed.age_s(self.now.mono_s) <= STALE_AFTER_S
+        """Whether the observation is new enough to note what it says, and whole: a silent node hides
+        nothing of what the pool's records say."""
+        unread = [part for part in self.observed.missing if not part.startswith("node/")]
+        return not unread and self.observed.age_s(self.now.mono_s) <= STALE_AFTER_S
 
     @property
     def stamp(self) -> Stamp:
         """That of the next fact."""
         return (self.view.term, self.ledger.next_seq)
+
+
+def forbidden(at: Hearing) -> tuple[str, str, str] | None:
+    """The standing reason why nobody is fenced or put in a dead one's place, with its remedy."""
+    pool = at.observed.pool
+    if at.ledger.holds:
+        return "Held", *held_by(at.ledger.holds)
+    if pool.ha_enabled:
+        return (
+            "PoolHa",
+            "the pool's own HA is on, and fences by itself",
+            "disable HA of the pool",
+        )
+    if pool.rolling_upgrade:
+        return "RollingUpgrade", "a rolling upgrade of the pool is on", "finish the upgrade"
+    mode = at.desired.cluster.mode
+    if mode is Mode.OBSERVE:
+        message = f"the cluster's mode is {mode.value}"
+        return "ClusterMode", message, "commit mode: recover or higher in cluster.yaml"
+    if at.view.leader is None:
+        return "NoLeader", "nobody leads", "look at cxm members"
+    return None
+
+
+def frozen(at: Hearing, scope: str) -> dict[str, str]:
+    """Nodes, by name, that somebody froze in this scope; with the reason."""
+    found: dict[str, str] = {}
+    for freeze in at.ledger.freezes(at.now):
+        if scope not in freeze.scopes:
+            continue
+        text = f"frozen by {freeze.by}: {freeze.reason}"
+        if freeze.object == "all":
+            found.update(dict.fromkeys(at.desired.nodes, text))
+        found[freeze.object.removeprefix("node/")] = text
+    return found
 
 
 def accused(hearing: Hearing) -> Deaths:
@@ -73,6 +112,7 @@ class _Court:
             for order in hearing.ledger.values(FenceOrder)
             if order.until_epoch_s > hearing.now.epoch_s
         }
+        self._promotion = under_way(hearing.ledger)
         self._pool = self._reporting()
         self._proofs = proofs(hearing.ledger, hearing.now, self._pool.boots)
         self._guests = self._at_stake()
@@ -87,7 +127,9 @@ class _Court:
         }
         lost = {fact.vm: fact for fact in self._at.ledger.values(Lost)}
         at = self._at
-        return Deaths(at.ledger, at.observed, self._pool, verdicts, self._proofs, lost)
+        return Deaths(
+            at.ledger, at.observed, self._pool, verdicts, self._proofs, lost, self._promotion
+        )
 
     # --- who answers for itself -----------------------------------------------------------------
 
@@ -97,10 +139,18 @@ class _Court:
         reporting = frozenset(
             uuid
             for uuid, host in observed.nodes.items()
-            if host.live and self._answers(named.get(uuid))
+            if host.live and self._joined(uuid) and self._answers(named.get(uuid))
         )
         boots = {uuid: host.boot_hint for uuid, host in observed.nodes.items()}
         return Pool(frozenset(observed.nodes), reporting, boots)
+
+    def _joined(self, host: str) -> bool:
+        """Under a new master nobody answers for itself who has not compared what it runs with what that
+        one's database says: it may run what is elsewhere, or nowhere, by now."""
+        promotion = self._promotion
+        return promotion is None or (
+            self._at.observed.pool.master == promotion.host and host in promotion.joined
+        )
 
     def _answers(self, node: Node | None) -> bool:
         """A host that no file of the tree names is asked by nobody, nor is any where one daemon is the
@@ -133,7 +183,7 @@ class _Court:
             heard_by=self._heard_by(node.name),
             observers=self._observers(node.name),
             away=self._away(node, host, peer),
-            victims=len(self._guests.get(host.uuid, ())),
+            victims=len(self._guests.get(host.uuid, ())) or self._kept_waiting(),
             unheard_s=None if host.live else 0.0,
             ordered=self._ordered(node.name),
         )
@@ -157,8 +207,8 @@ class _Court:
         if proof is None:
             return ""
         for vm in self._guests.get(host.uuid, ()):
-            places = known(self._at.ledger, vm.uuid)
-            there = [place for place in places or () if place.host == host.uuid]
+            told = places(self._at.ledger, vm.uuid, self._pool, NOW)
+            there = [place for place in told if place.host == host.uuid]
             if not there or not all(proof.covers(place) for place in there):
                 return ""
         return proof.certificate.id
@@ -197,6 +247,15 @@ class _Court:
                     found.setdefault(host, []).append(real)
         return found
 
+    def _kept_waiting(self) -> int:
+        """How many VMs are to run again and cannot while anybody is unproven: without the pool's master
+        each of its members counts, since any of them may turn out to have them."""
+        master = self._at.observed.pool.master
+        headless = self._promotion is not None or (
+            master in self._proofs and master not in self._pool.reporting
+        )
+        return len(self._at.ledger.values(Lost)) if headless else 0
+
     def _hosts_of(self, real: ObservedVM) -> set[str]:
         hosts = {place.host for place in known(self._at.ledger, real.uuid) or ()}
         if has_domain(real) and real.node is not None:
@@ -232,41 +291,10 @@ class _Court:
             interval_s=beat.interval_s,
             dead_after_s=beat.dead_after_s,
             settle_s=SETTLE_INTERVALS * beat.interval_s,
-            forbidden=self._forbidden(),
-            frozen=self._frozen(),
+            forbidden=forbidden(self._at),
+            frozen=frozen(self._at, "fencing"),
             brakes=dict(self._brakes(beat.dead_after_s)),
         )
-
-    def _forbidden(self) -> tuple[str, str, str] | None:
-        at, pool = self._at, self._at.observed.pool
-        if at.ledger.holds:
-            return "Held", *held_by(at.ledger.holds)
-        if pool.ha_enabled:
-            return (
-                "PoolHa",
-                "the pool's own HA is on, and fences by itself",
-                "disable HA of the pool",
-            )
-        if pool.rolling_upgrade:
-            return "RollingUpgrade", "a rolling upgrade of the pool is on", "finish the upgrade"
-        mode = at.desired.cluster.mode
-        if mode is Mode.OBSERVE:
-            message = f"the cluster's mode is {mode.value}"
-            return "ClusterMode", message, "commit mode: recover or higher in cluster.yaml"
-        if at.view.leader is None:
-            return "NoLeader", "nobody leads", "look at cxm members"
-        return None
-
-    def _frozen(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for freeze in self._at.ledger.freezes(self._at.now):
-            if "fencing" not in freeze.scopes:
-                continue
-            text = f"frozen by {freeze.by}: {freeze.reason}"
-            if freeze.object == "all":
-                found.update(dict.fromkeys(self._at.desired.nodes, text))
-            found[freeze.object.removeprefix("node/")] = text
-        return found
 
     def _brakes(self, window_s: float) -> Iterator[tuple[str, tuple[str, str]]]:
         at = self._at

@@ -14,7 +14,7 @@ from fencing.evidence import Proof
 from fencing.judgement import Belief, Verdict
 from fencing.may_run import Doubt, Pool, Shown
 from membership.ledger import Ledger
-from membership.proofs import Lost, MayRun, Stamp, Unproven
+from membership.proofs import Lost, MayRun, Promotion, Stamp, Unproven
 from reconciler.actions import PoolMigrate, ResumeOn, StartOn
 from reconciler.journal import JournalState
 from reconciler.observed import Observed, ObservedVM
@@ -24,7 +24,8 @@ from schema.model import VM, Manage, VmState
 @dataclass(frozen=True, slots=True)
 class Deaths:
     """`verdicts` by the name of the node, `proofs` by the uuid of the host. `pool` says which hosts
-    answer for themselves; `lost` are VMs (uuids) that died with their node and are to run again."""
+    answer for themselves; `lost` are VMs (uuids) that died with their node and are to run again.
+    `promotion` is what makes another member the pool's master, while that is under way."""
 
     ledger: Ledger
     observed: Observed
@@ -32,6 +33,18 @@ class Deaths:
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     lost: Mapping[str, Lost] = field(default_factory=dict)
+    promotion: Promotion | None = None
+
+    def awaited(self) -> tuple[str, ...]:
+        """Hosts (uuids) that have yet to join a new master: neither have they, nor are they dead."""
+        if self.promotion is None:
+            return ()
+        joined = self.promotion.joined
+        return tuple(
+            host
+            for host in sorted(self.pool.hosts)
+            if host not in joined and self.certified(host) is None
+        )
 
     def closed(self) -> Iterator[tuple[str, str]]:
         """Nodes on which nothing is put, with the reason: whatever is not known to be well."""
@@ -76,6 +89,18 @@ class Deaths:
         return may_run.doubts(
             self.ledger, shown(real, self.observed), "", "", self.pool, self.proofs, accepted
         )
+
+
+def under_way(ledger: Ledger) -> Promotion | None:
+    """The promotion that has begun and is not over."""
+    promotion = ledger.get("promotion", Promotion)
+    return promotion if promotion is not None and promotion.stage == "begun" else None
+
+
+def headless(ledger: Ledger, observed: Observed | None) -> bool:
+    """Whether a promotion is under way, and its new master has not been seen yet."""
+    promotion = under_way(ledger)
+    return promotion is not None and (observed is None or observed.pool.master != promotion.host)
 
 
 def calm(observed: Observed, ledger: Ledger) -> Deaths:

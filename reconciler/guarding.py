@@ -87,7 +87,7 @@ class Guarding:
         adoption = adopt(at.desired, at.observed)
         for certificate, why in doubted(at, deaths, adoption, self._shots):
             self._void(certificate, why, at, wants)
-        if at.fresh:
+        if at.fresh and deaths.promotion is None:
             for known in followed(at.ledger, at.observed, at.journal, deaths.pool, at.stamp):
                 wants.facts.append((f"may-run/{known.vm}", known, at.view.term))
         for node, host in adoption.nodes:

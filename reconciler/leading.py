@@ -15,6 +15,7 @@ from membership.ledger import FactValue, FoundedVoters, Ledger, SealedSession
 from membership.proofs import UNREAD, Unread
 from membership.roster import Roster
 from membership.view import LEDGER, PeerState, View
+from reconciler.deaths import headless
 from reconciler.journal import JournalState
 from reconciler.messages import (
     Announce,
@@ -37,7 +38,7 @@ from reconciler.records import AnyEntry, LeaderChanged, TookOver
 from reconciler.reigns import Reigns, led_alone
 from reconciler.sharing import by_itself, lacking, level, silent
 from reconciler.sharing import unread as unread_of
-from reconciler.takeover import READ, Stage, Takeover, TakeoverEvent
+from reconciler.takeover import READ, SAID, Stage, Takeover, TakeoverEvent
 from schema.model import Desired, Mode
 
 REFRESH_EVERY_S = 1.0
@@ -55,6 +56,13 @@ class Moves:
     effects: list[Effect] = field(default_factory=list)
     holds: dict[str, str] = field(default_factory=dict)
     """The ids of holds that are to be raised, each with why everything is to be held."""
+
+    def add(self, more: Moves) -> None:
+        """What is wanted as well, after this."""
+        self.entries += more.entries
+        self.facts += more.facts
+        self.effects += more.effects
+        self.holds |= more.holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +195,7 @@ class Leading:
         moves = Moves()
         match event:
             case Gathered(names=names):
-                event = replace(event, message=self._unread(names, ground, now))
+                event = replace(event, message=self._unread(names, now))
             case Announced(names=names):
                 lack = lacking(self._pushed, names)
                 event = replace(event, message=f"facts are shared with {lack}" if lack else "")
@@ -202,11 +210,6 @@ class Leading:
                 if unread := unread_of(self._pushed, names):
                     why = f"the ledger of {', '.join(unread)} was not read"
                     moves.facts.append((UNREAD, Unread(why=why), event.term))
-                pool = ground.observed.pool if ground.observed is not None else None
-                self._reigns.read(ground.ledger, pool, self.takeover.mark)
-                self.takeover.alone = led_alone(ground.ledger, pool, event.term)
-                self._by_itself = False
-                moves.holds = self._reigns.holds(ground.ledger)
             case TermClaimed(before=before):
                 if _rolled_back(ground.ledger, before, event.term):
                     why = f"the pool's database is an older one: it knows no term above {before}"
@@ -223,7 +226,7 @@ class Leading:
         """Whether this node leads, and in this term: by then another may."""
         return self._pushed.leads(now.mono_s) and self._pushed.term == term
 
-    def _unread(self, names: tuple[str, ...], ground: Ground, now: Now) -> str:
+    def _unread(self, names: tuple[str, ...], now: Now) -> str:
         """What keeps us from going on with the ledgers of these peers; "" where nothing does."""
         lack = lacking(self._pushed, names)
         if lack:
@@ -231,8 +234,6 @@ class Leading:
         missing = silent(self._pushed, names)
         if missing and now.mono_s - self.patience.since_s < GATHER_FOR_S:
             return f"the ledger of {', '.join(missing)} could not be read yet"
-        if not _seen_since(self._elected_s, ground.observed):
-            return "the pool was not observed since this node was elected"
         return ""
 
     def step(self, ground: Ground, now: Now) -> Moves:
@@ -282,13 +283,46 @@ class Leading:
             moves.entries.append(TookOver(term=takeover.term))
         elif takeover.stage is Stage.WAIT and self._pushed.may_act(now.mono_s):
             moves.effects += self._look_again(now)
-        if takeover.stage is Stage.GATHER and not _seen_since(self._elected_s, ground.observed):
-            moves.effects += self._look_again(now)
-        due = takeover.due(ground.ledger, now)
+        self._survey(ground, now, moves)
+        if headless(ground.ledger, ground.observed):
+            takeover.headless()
+        waits = takeover.stage is Stage.CLAIM and headless(ground.ledger, ground.observed)
+        due = [] if waits else takeover.due(ground.ledger, now)
         if any(isinstance(effect, Announce) for effect in due):
             self._say_term(ground, moves)
         moves.effects += due
-        self.patience.follow(takeover, self.untold, self._pushed, now)
+        orphaned = self._orphaned(ground, now)
+        self.patience.follow(takeover, self.untold, self._pushed, now, orphaned=orphaned)
+
+    def _survey(self, ground: Ground, now: Now, moves: Moves) -> None:
+        """With the ledgers read, the pool is observed anew before anything is said of our term: it may know
+        of one that no ledger does. A new master knows what its copy of the database does."""
+        takeover, observed = self.takeover, ground.observed
+        if takeover.stage is not Stage.SURVEY:
+            return
+        if headless(ground.ledger, observed) or not _seen_since(self._elected_s, observed):
+            takeover.message = "the pool was not observed since this node was elected"
+            moves.effects += self._look_again(now)
+            return
+        pool = observed.pool if observed is not None else None
+        self._reigns.read(ground.ledger, pool, takeover.mark)
+        takeover.alone = led_alone(ground.ledger, pool, takeover.term)
+        self._by_itself = False
+        moves.holds.update(self._reigns.holds(ground.ledger))
+        takeover.surveyed()
+
+    def _orphaned(self, ground: Ground, now: Now) -> bool:
+        """Whether the pool's master is what is silent: another leader would see no more of the pool."""
+        observed, desired = ground.observed, ground.desired
+        if observed is None or desired is None:
+            return False
+        if headless(ground.ledger, observed):
+            return True
+        hosts = {node.host.uuid: node.name for node in desired.nodes.values() if node.host}
+        name = hosts.get(observed.pool.master, "")
+        peer = self._pushed.peers.get(name)
+        silent = peer is None or peer.state in (PeerState.SUSPECT, PeerState.DEAD)
+        return silent and self.probing.of(name, now).failing_s is not None
 
     def _say_term(self, ground: Ground, moves: Moves) -> None:
         claim = self._reigns.claim(self._me, self.takeover.alone, ground.ledger)
@@ -298,7 +332,7 @@ class Leading:
         """Whoever is away while we lead alone must find that in the pool. Once it is back it is told so in
         its turn, after all that it missed: then it knows of this reign."""
         takeover, itself = self.takeover, by_itself(self._pushed)
-        if takeover.stage not in READ or itself == self._by_itself:
+        if takeover.stage not in SAID or itself == self._by_itself:
             return
         self._by_itself = itself
         if itself:

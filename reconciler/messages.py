@@ -14,6 +14,7 @@ from membership.ledger import Fact, Target
 from membership.roster import Roster
 from membership.view import View
 from reconciler.actions import Answer, Call
+from reconciler.members import MemberEffect, MemberEvent
 from reconciler.observed import Observed
 from reconciler.paging import Page
 from reconciler.power import LookAtPower, PowerLooked, PowerOff, PowerSwitched
@@ -209,6 +210,7 @@ Event = (
     | GuestProbed
     | PowerLooked
     | PowerSwitched
+    | MemberEvent
     | Staged
     | PageTold
     | PoolObserved
@@ -540,4 +542,5 @@ Effect = (
     | HandOver
     | LookAtPower
     | PowerOff
+    | MemberEffect
 )

@@ -116,6 +116,9 @@ class ObservedNode(Frozen, frozen=True, kw_only=True):
     `boot_hint` is a hint at which boot this is, and never proof: it is worked out anew from clock and
     uptime at each start of the toolstack. A changed one may be the same boot after the clock was set;
     an unchanged one, a boot of which the toolstack has not told yet. It may add doubt, and end none.
+
+    `started` is when its toolstack last started, as its record has it: a text to compare, by a clock
+    that may be set.
     """
 
     uuid: str
@@ -136,6 +139,7 @@ class ObservedNode(Frozen, frozen=True, kw_only=True):
     board_serial: str = ""
     power_on_mode: str = ""
     boot_hint: str = ""
+    started: str = ""
 
     @property
     def upkeep(self) -> tuple[Operation, ...]:

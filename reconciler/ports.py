@@ -9,6 +9,7 @@ from fencing.devices import DeviceUse
 from membership.ledger import Fact, Target
 from membership.roster import Roster
 from reconciler.actions import Answer, Call
+from reconciler.members import Said
 from reconciler.messages import (
     FetchFailed,
     Head,
@@ -70,6 +71,31 @@ class Pool(Protocol):
 
     async def close(self) -> None:
         """End the session."""
+
+
+class Members(Protocol):
+    """The members of the pool one by one, as a promotion needs them. Never raises for what they can do."""
+
+    async def role(self, address: str, within_s: float) -> Said:
+        """What this member takes itself for; changes nothing."""
+        ...
+
+    async def make_master(
+        self, address: str, within_s: float, permitted: Callable[[], bool]
+    ) -> str:
+        """Have this member become master, if it is not; "", or why it may not have heard. Nothing is
+        begun once `permitted` says no."""
+        ...
+
+    async def tell_members(
+        self, within_s: float, permitted: Callable[[], bool]
+    ) -> tuple[tuple[str, ...], str]:
+        """Have the new master tell the others: uuids of those that took it in, or why none is known."""
+        ...
+
+    async def send_copies(self, within_s: float, permitted: Callable[[], bool]) -> str:
+        """Have the master send its database to all members; "", or why it may not have."""
+        ...
 
 
 class Source(Protocol):

@@ -35,7 +35,6 @@ from reconciler.diff import diff
 from reconciler.drift import Drift
 from reconciler.facts import Facts
 from reconciler.foretelling import outlived, still_told, taken_in, told
-from reconciler.guarding import Guarding
 from reconciler.guests import Guests
 from reconciler.inflight import found_open, limit_s, settle
 from reconciler.journal import InFlight, JournalState
@@ -79,7 +78,6 @@ from reconciler.observed import STALE_AFTER_S, Observed
 from reconciler.pager import Pager
 from reconciler.paging import Page
 from reconciler.plan import plan
-from reconciler.power import PowerLooked, PowerSwitched
 from reconciler.records import (
     Answered,
     AnyEntry,
@@ -102,6 +100,7 @@ from reconciler.staging import Staging
 from reconciler.status import Status
 from reconciler.survival import Survival
 from reconciler.verdicts import situation
+from reconciler.warding import WardEvent, Warding
 from reconciler.whatif import WhatIf, foretold
 from reconciler.why import Why, explain
 from schema.model import Desired, Source
@@ -142,9 +141,9 @@ class Reconciler:
         self._view = view
         self._leading = Leading(me, peering, view)
         self._pager = Pager(me)
-        self._guarding = Guarding()
         self._guests = Guests()
         self._survival = Survival()
+        self._warding = Warding()
         self._deaths: Deaths | None = None
         self._random = random
         kept = trusted(kept, ledger.target)
@@ -205,14 +204,14 @@ class Reconciler:
                 self._wake(now)
             case GuestProbed():
                 self._carry(self._guests.answered(event, self._ledger, self._view.term), now)
-            case PowerLooked() | PowerSwitched():
-                self._powered(event, now)
             case Staged():
                 self._staged(event, now)
             case PageTold(page=page):
                 self._told_people(page, now)
             case Tick():
                 pass
+            case _:
+                self._warded(event, now)
         self._lead(now)
         self._advance(now)
         return self._taken()
@@ -246,7 +245,6 @@ class Reconciler:
             self._looking.deadline_s,
             self._leading.deadline_s,
             self._pager.deadline_s,
-            self._guard_s,
             self._guests.deadline_s,
             self._staging.deadline_s,
         ]
@@ -299,6 +297,7 @@ class Reconciler:
             journal=self._journal,
             probing=self._leading.probing,
             leads=self._leading.fences(now) and self._ground().follows,
+            acts=self._leading.may_act(now),
             now=now,
         )
 
@@ -306,16 +305,14 @@ class Reconciler:
         """Judge every node, on every node; go on with it where this one leads."""
         at = self._hearing(desired, observed, now)
         self._deaths = accused(at)
-        self._carry(self._guarding.step(at, self._deaths), now)
+        self._carry(self._warding.step(at, self._deaths), now)
         return self._deaths
 
-    def _powered(self, event: PowerLooked | PowerSwitched, now: Now) -> None:
-        """Fence devices have answered."""
-        if isinstance(event, PowerSwitched):
-            self._guarding.switched(event)
-        elif self._observed is not None and (desired := self._desired()) is not None:
+    def _warded(self, event: WardEvent, now: Now) -> None:
+        """Fence devices or members of the pool have answered."""
+        if self._observed is not None and (desired := self._desired()) is not None:
             at = self._hearing(desired, self._observed, now)
-            self._carry(self._guarding.looked(event, at, accused(at)), now)
+            self._carry(self._warding.took(event, at), now)
         self._wake(now)
 
     def _read_devices(self, nodes: tuple[str, ...], now: Now) -> None:
@@ -323,7 +320,7 @@ class Reconciler:
         desired = self._desired()
         if desired is not None and self._observed is not None:
             at = self._hearing(desired, self._observed, now)
-            self._carry(self._guarding.read(nodes, at), now)
+            self._carry(self._warding.guarding.read(nodes, at), now)
 
     # --- leading --------------------------------------------------------------------------------
 
@@ -511,17 +508,7 @@ class Reconciler:
             earliest = max(earliest, self._stepped_s + STEP_INTERVAL_S)
         self._due_s = earliest if self._due_s is None else min(self._due_s, earliest)
 
-    @property
-    def _guard_s(self) -> float | None:
-        """When fencing goes on by itself: with a step, and so not within a second of the last one."""
-        moment = self._guarding.deadline_s
-        if moment is None or self._stepped_s is None:
-            return moment
-        return max(moment, self._stepped_s + STEP_INTERVAL_S)
-
     def _advance(self, now: Now) -> None:
-        if self._guard_s is not None and self._guard_s <= now.mono_s:
-            self._wake(now)
         if self._looking.due(now):
             self._look(now)
         if self._due_s is not None and self._due_s <= now.mono_s:
@@ -638,6 +625,7 @@ class Reconciler:
             now.mono_s + desired.cluster.reconcile.interval_s,
             self._plan.next_s,
             self._survival.due_s,
+            self._warding.deadline_s,
             None if expiry is None else now.mono_s + expiry,
             self._proposed.next_s if self._proposed is not None else None,
         ]
@@ -708,9 +696,9 @@ class Reconciler:
             failures=self._looking.failures,
             hearing=self._hearing(desired, observed, now) if desired and observed else None,
             deaths=self._deaths,
-            readings=self._guarding.readings,
+            readings=self._warding.guarding.readings,
             stage=self._leading.takeover.stage,
-            hindrance=self._leading.hindrance,
+            hindrance=self._warding.promoting.message or self._leading.hindrance,
             decides=self._leading.decides(now),
             survives=self._survival.survives,
         )

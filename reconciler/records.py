@@ -233,6 +233,15 @@ class Fenced(Entry, tag="fenced", frozen=True, kw_only=True):
     message: str
 
 
+class Promoted(Entry, tag="promoted", frozen=True, kw_only=True):
+    """A step of making `node` the pool's master in place of a dead one: `stage` is begun (it is about to
+    be told), master (the pool is seen there), over or called-off."""
+
+    node: str
+    stage: str
+    message: str
+
+
 class Recovered(Entry, tag="recovered", frozen=True, kw_only=True):
     """A VM (uuid) that died with a node runs again."""
 
@@ -281,6 +290,7 @@ AnyEntry = (
     | TookOver
     | Succeeded
     | Fenced
+    | Promoted
     | Recovered
     | Paged
     | PageEnded

@@ -12,12 +12,14 @@ from reconciler.drift import NodeChange, VmChange
 from reconciler.observed import Observed, ObservedNode
 from schema.model import VM, Node
 
-Row = VmChange | NodeChange | Blocked
+Row = VmChange | NodeChange | Blocked | Told
 
 
 def recovery_rows(deaths: Deaths, adoption: Adoption, observed: Observed) -> Iterator[Row]:
-    """For each certified node: a reset of each VM that is to run again, then the write-off."""
+    """Who has to join a new master first; for each certified node a reset of each VM that is to run again,
+    then the write-off."""
     wishes = {real.uuid: vm for vm, real in adoption.vms}
+    yield from _awaited(deaths, adoption)
     for node, host in adoption.nodes:
         proof = deaths.certified(host.uuid)
         if proof is None:
@@ -71,6 +73,14 @@ def _unproven(node: Node, host: ObservedNode, deaths: Deaths) -> Iterator[Row | 
             yield NodeChange(node, host, Verb.FENCE, Cause.RECOVERY, reason, message)
         case Belief.BLIND | Belief.SPARED:
             yield Told(object=name, reason=verdict.reason, message=verdict.message)
+
+
+def _awaited(deaths: Deaths, adoption: Adoption) -> Iterator[Told]:
+    """Members that keep every start waiting, since any VM may be found on them."""
+    for host in deaths.awaited():
+        name = adoption.node_name(host)
+        message = "it has yet to join the pool's new master, and nothing starts anywhere before"
+        yield Told(object=f"node/{name}", reason="NotJoined", message=message)
 
 
 def _to_write_off(host: ObservedNode, observed: Observed) -> bool:

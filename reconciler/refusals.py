@@ -145,6 +145,9 @@ class Refusals:
         elif change.subject in self._observed.resets:
             message = f"{change.message}; somebody reset its record, so it may still run on {node}"
             remedy = f"look at {node}, then start it yourself"
+        elif doubt.host in self._deaths.awaited():
+            message = f"{change.message}; {node} has yet to join the pool's new master"
+            remedy = f"look at {node}: it ends what the new master does not know"
         else:
             message = f"{change.message}; it may still run on {node}, of which nothing is proven"
             remedy = f"cxm why node/{node}"

@@ -4,7 +4,7 @@ Being named leader is not enough: the predecessor may be paused in the middle of
 of all reachable peers are gathered, the term is announced to them, it is claimed in the pool (one
 test-and-set for all nodes, whatever they believe), the predecessor's session is ended, and a while is
 waited in which whatever it had begun has ended. The same again wherever the own session turns out to
-be ended by another.
+be ended by another, or the pool has another master: what was claimed is in the old one's database.
 
 Announced before it is claimed: so a term that the pool knows and a ledger does not is one whose leader
 this ledger never heard, and not one whose leader died before it could tell.
@@ -45,6 +45,7 @@ class Stage(StrEnum):
 
     IDLE = "idle"
     GATHER = "gather"
+    SURVEY = "survey"
     ANNOUNCE = "announce"
     CLAIM = "claim"
     REVOKE = "revoke"
@@ -55,13 +56,17 @@ class Stage(StrEnum):
     LOST = "lost"
 
 
-READ = frozenset({Stage.CLAIM, Stage.REVOKE, Stage.OPEN, Stage.MARK, Stage.WAIT, Stage.ACTING})
+SAID = frozenset({Stage.CLAIM, Stage.REVOKE, Stage.OPEN, Stage.MARK, Stage.WAIT, Stage.ACTING})
+"""Stages at which the voters have been told of the term."""
+
+READ = SAID | {Stage.SURVEY, Stage.ANNOUNCE}
 """Stages at which the ledgers of a predecessor have been read."""
 
 
 class Step(StrEnum):
     LEADS = "leads"
     GATHERED = "gathered"
+    SURVEYED = "surveyed"
     ANNOUNCED = "announced"
     WON = "won"
     BEATEN = "beaten"
@@ -70,12 +75,14 @@ class Step(StrEnum):
     READY = "ready"
     ALONE = "alone"
     SESSION_ENDED = "session-ended"
+    HEADLESS = "headless"
     LEADS_NO_MORE = "leads-no-more"
 
 
 TABLE: Mapping[tuple[Stage, Step], Stage] = {
     (Stage.IDLE, Step.LEADS): Stage.GATHER,
-    (Stage.GATHER, Step.GATHERED): Stage.ANNOUNCE,
+    (Stage.GATHER, Step.GATHERED): Stage.SURVEY,
+    (Stage.SURVEY, Step.SURVEYED): Stage.ANNOUNCE,
     (Stage.ANNOUNCE, Step.ANNOUNCED): Stage.CLAIM,
     (Stage.CLAIM, Step.WON): Stage.REVOKE,
     (Stage.REVOKE, Step.REVOKED): Stage.OPEN,
@@ -89,6 +96,11 @@ TABLE: Mapping[tuple[Stage, Step], Stage] = {
     (Stage.MARK, Step.SESSION_ENDED): Stage.CLAIM,
     (Stage.WAIT, Step.SESSION_ENDED): Stage.CLAIM,
     (Stage.ACTING, Step.SESSION_ENDED): Stage.CLAIM,
+    (Stage.REVOKE, Step.HEADLESS): Stage.CLAIM,
+    (Stage.OPEN, Step.HEADLESS): Stage.CLAIM,
+    (Stage.MARK, Step.HEADLESS): Stage.CLAIM,
+    (Stage.WAIT, Step.HEADLESS): Stage.CLAIM,
+    (Stage.ACTING, Step.HEADLESS): Stage.CLAIM,
     **{
         (stage, Step.BEATEN): Stage.LOST for stage in Stage if stage not in (Stage.IDLE, Stage.LOST)
     },
@@ -173,8 +185,17 @@ class Takeover:
         self.beaten_by = max(self.beaten_by, term)
         self._go(Step.BEATEN)
 
+    def surveyed(self) -> None:
+        """The pool was observed since this node was elected."""
+        self.message = ""
+        self._go(Step.SURVEYED)
+
     def session_ended(self) -> None:
         self._go(Step.SESSION_ENDED)
+
+    def headless(self) -> None:
+        """The pool is to have another master: what its database knew of us, that one's may not."""
+        self._go(Step.HEADLESS)
 
     def ready(self) -> None:
         """What had to be waited for is over."""

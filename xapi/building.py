@@ -144,6 +144,7 @@ def build_node(
         board_serial=host.bios_strings.get("baseboard-serial-number", ""),
         power_on_mode=host.power_on_mode,
         boot_hint=boot_hint,
+        started=host.other_config.get("agent_start_time", ""),
     )
 
 

@@ -65,6 +65,15 @@ class Emergency:
             "pool.emergency_transition_to_master", within_s=within_s, permitted=permitted
         )
 
+    async def make_master(self, within_s: float, permitted: Permitted = always) -> None:
+        """Have it become master unless it is; each part of it has `within_s`."""
+        await self.local_login(within_s)
+        try:
+            if await self.is_slave(within_s):
+                await self.transition_to_master(within_s, permitted)
+        finally:
+            await self.leave()
+
     async def reset_master(
         self, master: str, within_s: float, permitted: Permitted = always
     ) -> None:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from reconciler.actions import Answer, Call
+from reconciler.members import Said
 from reconciler.messages import PoolLost, PoolObserved, TermClaimed
 from reconciler.observed import Observed
 from reconciler.paging import Page
@@ -21,6 +22,7 @@ from xapi.claims import claim
 from xapi.emergency import Emergency, recover_slaves
 from xapi.perform import Performer
 from xapi.probe import probe
+from xapi.roles import role
 from xapi.session import Permitted, PoolSession, always
 from xapi.transport import (
     FailureKind,
@@ -159,6 +161,39 @@ class PoolClient:
     ) -> tuple[str, ...]:
         """Have a new master gather its members; those that took it in. Raises Unavailable."""
         return await recover_slaves(self._acting, self._cache.tables, within_s, permitted)
+
+    async def role(self, address: str, within_s: float) -> Said:
+        """What this member takes itself for; see `xapi.roles`."""
+        return await role(self._session, address, within_s)
+
+    async def make_master(
+        self, address: str, within_s: float, permitted: Permitted = always
+    ) -> str:
+        """Have this member become master on its copy of the database; "", or why it may not have heard."""
+        try:
+            await self.emergency(address).make_master(within_s, permitted)
+        except Unavailable as failure:
+            return failure.message
+        return ""
+
+    async def tell_members(
+        self, within_s: float, permitted: Permitted = always
+    ) -> tuple[tuple[str, ...], str]:
+        """Have a new master gather its members: those that took it in, or why none can be named."""
+        try:
+            return await self.recover_slaves(within_s, permitted), ""
+        except Unavailable as failure:
+            return (), failure.message
+
+    async def send_copies(self, within_s: float, permitted: Permitted = always) -> str:
+        """Have the master send its database to all members it hears; "", or why it may not have."""
+        try:
+            await self._acting.change(
+                "pool.sync_database", deadline_s=within_s, permitted=permitted, replay=True
+            )
+        except Unavailable as failure:
+            return failure.message
+        return ""
 
     async def tell(self, page: Page, within_s: float) -> str:
         """Leave a message in the pool; "", or why it may not have come about."""

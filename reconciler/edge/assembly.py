@@ -26,6 +26,7 @@ from reconciler.edge.inbox import Inbox
 from reconciler.edge.journal_file import JournalFile
 from reconciler.edge.known_pool import KnownPoolFile
 from reconciler.edge.ledger_file import LedgerFile
+from reconciler.edge.mastering import Mastering
 from reconciler.edge.outreach import Outreach
 from reconciler.edge.steering import Steering
 from reconciler.edge.switching import Switching
@@ -38,7 +39,7 @@ from reconciler.messages import (
     ViewPushed,
 )
 from reconciler.mustering import ALONE, Peering
-from reconciler.ports import Devices, Guests, Peers, Pool, Source, Telling
+from reconciler.ports import Devices, Guests, Members, Peers, Pool, Source, Telling
 from reconciler.reconciler import Reconciler
 from schema.model import Frozen
 
@@ -62,7 +63,7 @@ class Surroundings:
     peering: Peering = ALONE
 
 
-class FollowedPool(Pool, Protocol):
+class FollowedPool(Pool, Members, Protocol):
     """A pool that tells by which addresses its members were reached."""
 
     @property
@@ -142,6 +143,7 @@ class Assembly:
             memory.ledger,
             outreach,
             Switching(surroundings.devices, self.may_switch, self.may_go_on),
+            Mastering(pool, self.permitted, self.may_switch),
             self.permitted,
             core.lacking,
             self._inbox.post,
@@ -160,7 +162,8 @@ class Assembly:
         return self._ledger.ledger
 
     def may_switch(self) -> bool:
-        """Whether this node may begin to have another one powered off at this very moment."""
+        """Whether this node may begin to have another one powered off, or made master in a dead one's
+        place, at this very moment."""
         return self.may_go_on() and not self.ledger.holds
 
     def may_go_on(self) -> bool:

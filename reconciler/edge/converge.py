@@ -12,8 +12,17 @@ from typing import Any
 
 from membership.ledger import Fact
 from reconciler.actions import NOT_SHARED, Retry, Unsure
+from reconciler.edge.mastering import Mastering
 from reconciler.edge.outreach import Outreach
 from reconciler.edge.switching import Switching
+from reconciler.members import (
+    AskMembers,
+    MakeMaster,
+    MasterMade,
+    MemberEvent,
+    SendCopies,
+    TellMembers,
+)
 from reconciler.messages import (
     Announce,
     Announced,
@@ -53,6 +62,7 @@ class Converge:
         ledger: SharedFacts,
         outreach: Outreach,
         switching: Switching,
+        mastering: Mastering,
         permitted: Callable[[], bool],
         lacking: Callable[[frozenset[str]], str],
         post: Callable[[Event], None],
@@ -67,6 +77,7 @@ class Converge:
         self._permitted = permitted
         self._lacking = lacking
         self._switching = switching
+        self._mastering = mastering
         self._sharing: set[asyncio.Task[tuple[str, ...]]] = set()
         self._last_shared: asyncio.Task[tuple[str, ...]] | None = None
         self._post = post
@@ -130,6 +141,10 @@ class Converge:
                 self._post(await self._switching.look(effect))
             case PowerOff():
                 self._post(await self._switched_off(effect, await self._shared()))
+            case MakeMaster():
+                self._post(await self._made_master(effect, await self._shared()))
+            case AskMembers() | TellMembers() | SendCopies():
+                self._post(await self._mastering.carried_out(effect))
             case Announce(term=term):
                 names = await self._shared()
                 self._post(Announced(term=term, names=tuple(sorted(names))))
@@ -182,3 +197,9 @@ class Converge:
             return await self._switching.off(effect)
         messages = {use.device: f"facts are shared with {lack}" for use in effect.devices}
         return PowerSwitched(node=effect.node, round=effect.round, messages=messages)
+
+    async def _made_master(self, effect: MakeMaster, told: frozenset[str]) -> MemberEvent:
+        lack = self._lacking(told)
+        if not lack:
+            return await self._mastering.carried_out(effect)
+        return MasterMade(promotion=effect.promotion, message=f"facts are shared with {lack}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import revisions, takeover
+from reconciler import promotion, revisions, takeover
 
 DOCS = Path(__file__).parents[2] / "docs"
 BEGIN, END = "```mermaid\n", "```\n"
@@ -21,6 +21,7 @@ Table = Mapping[Any, StrEnum]
 """(state, event) -> state."""
 
 PAGES: dict[str, tuple[Table, StrEnum]] = {
+    "promotion.md": (promotion.TABLE, promotion.Stage.IDLE),
     "revisions.md": (revisions.TABLE, revisions.HeadState.NONE),
     "takeover.md": (takeover.TABLE, takeover.Stage.IDLE),
 }

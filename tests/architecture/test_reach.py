@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.architecture.sources import ROOMS, imported, sources
 
 SEEN_BY_XAPI = (
+    "reconciler.members",
     "reconciler.observed",
     "reconciler.actions",
     "reconciler.messages",

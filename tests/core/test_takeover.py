@@ -71,6 +71,9 @@ def at(stage: Stage) -> Takeover:
             takeover.due(EMPTY, now())
         elif takeover.stage is Stage.WAIT:
             takeover.ready()
+        elif takeover.stage is Stage.SURVEY:
+            takeover.surveyed()
+            takeover.due(EMPTY, now())
         else:
             assert takeover.answered(steps[takeover.stage], now())  # type: ignore[arg-type]
             takeover.due(EMPTY, now())
@@ -84,6 +87,8 @@ def take(takeover: Takeover, step: Step) -> None:
             takeover.follow(view(), now(), wanted=True)
         case Step.GATHERED:
             takeover.answered(Gathered(term=TERM), now())
+        case Step.SURVEYED:
+            takeover.surveyed()
         case Step.ANNOUNCED:
             takeover.answered(Announced(term=TERM), now())
         case Step.WON:
@@ -100,6 +105,8 @@ def take(takeover: Takeover, step: Step) -> None:
             takeover.ready()
         case Step.SESSION_ENDED:
             takeover.session_ended()
+        case Step.HEADLESS:
+            takeover.headless()
         case Step.LEADS_NO_MORE:
             takeover.follow(view(leader="bert"), now(), wanted=True)
 
@@ -113,7 +120,8 @@ def test_every_step_in_every_stage_goes_where_the_table_says(stage: Stage, step:
 
 EXPECTED = {
     (Stage.IDLE, Step.LEADS): Stage.GATHER,
-    (Stage.GATHER, Step.GATHERED): Stage.ANNOUNCE,
+    (Stage.GATHER, Step.GATHERED): Stage.SURVEY,
+    (Stage.SURVEY, Step.SURVEYED): Stage.ANNOUNCE,
     (Stage.ANNOUNCE, Step.ANNOUNCED): Stage.CLAIM,
     (Stage.CLAIM, Step.WON): Stage.REVOKE,
     (Stage.REVOKE, Step.REVOKED): Stage.OPEN,
@@ -127,6 +135,11 @@ EXPECTED = {
     (Stage.MARK, Step.SESSION_ENDED): Stage.CLAIM,
     (Stage.WAIT, Step.SESSION_ENDED): Stage.CLAIM,
     (Stage.ACTING, Step.SESSION_ENDED): Stage.CLAIM,
+    (Stage.REVOKE, Step.HEADLESS): Stage.CLAIM,
+    (Stage.OPEN, Step.HEADLESS): Stage.CLAIM,
+    (Stage.MARK, Step.HEADLESS): Stage.CLAIM,
+    (Stage.WAIT, Step.HEADLESS): Stage.CLAIM,
+    (Stage.ACTING, Step.HEADLESS): Stage.CLAIM,
 }
 
 
@@ -194,7 +207,7 @@ def test_each_stage_asks_once_and_again_after_a_failure(stage: Stage, effect: Ef
     assert takeover.deadline_s is None
 
 
-@pytest.mark.parametrize("stage", [Stage.IDLE, Stage.WAIT, Stage.ACTING, Stage.LOST])
+@pytest.mark.parametrize("stage", [Stage.IDLE, Stage.SURVEY, Stage.WAIT, Stage.ACTING, Stage.LOST])
 def test_the_other_stages_ask_for_nothing(stage: Stage) -> None:
     assert at(stage).due(EMPTY, now()) == []
 

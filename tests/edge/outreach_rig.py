@@ -9,6 +9,7 @@ from membership.ledger import Fact, Target, TermClaim
 from membership.roster import Roster
 from reconciler.actions import Answer, Call, Done, Retry, StartOn
 from reconciler.edge.converge import Converge, Spawn
+from reconciler.edge.mastering import Mastering
 from reconciler.edge.outreach import Outreach
 from reconciler.edge.switching import Switching
 from reconciler.messages import (
@@ -28,6 +29,7 @@ from reconciler.messages import (
 )
 from reconciler.paging import Page, Severity
 from reconciler.records import Record
+from tests.edge.lonely import Lonely
 from tests.edge.unarmed import Unarmed
 
 TARGET = Target(repository="r", revision=3, digest="ab")
@@ -221,6 +223,7 @@ class Rig:
             Durable(self.notes, "ledger"),
             self.outreach,
             Switching(Unarmed(), lambda: self.permitted, lambda: self.permitted),
+            Mastering(Lonely(), lambda: self.permitted, lambda: self.permitted),
             lambda: self.permitted,
             lambda told: "" if len(told) >= self.least else "too few",
             self.events.append,

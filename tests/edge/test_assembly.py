@@ -25,6 +25,7 @@ from reconciler.edge.telling import Tellers
 from reconciler.messages import PoolLost, PoolObserved
 from reconciler.mustering import ALONE, Peering
 from tests.edge.deaf import Deaf
+from tests.edge.lonely import Lonely
 from tests.edge.outreach_rig import FakePool, Notes
 from tests.edge.unarmed import Unarmed
 
@@ -33,7 +34,7 @@ BOOT_S = 5000.0
 ME = Identity(node="n1", release="1", cluster_id="c")
 
 
-class FollowedFake(FakePool):
+class FollowedFake(FakePool, Lonely):
     @property
     def addresses(self) -> tuple[str, ...]:
         return ()

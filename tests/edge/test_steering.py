@@ -18,6 +18,7 @@ from reconciler.edge.alone import Alone
 from reconciler.edge.clock import DaemonClock
 from reconciler.edge.converge import Converge
 from reconciler.edge.inbox import Inbox
+from reconciler.edge.mastering import Mastering
 from reconciler.edge.outreach import Outreach
 from reconciler.edge.steering import Steering
 from reconciler.edge.switching import Switching
@@ -53,6 +54,7 @@ from reconciler.status import Condition, Status, Verdict
 from reconciler.whatif import WhatIf
 from reconciler.why import Why
 from tests.edge.deaf import Deaf
+from tests.edge.lonely import Lonely
 from tests.edge.unarmed import Unarmed
 
 HEAD = Head(repository="r", path="", revision=1, author="alice", message="m")
@@ -173,6 +175,7 @@ async def carried_out(world: World, effects: Sequence[Effect]) -> list[Event]:
             Durable(world, "ledger"),
             Outreach(Alone(), world, world, Tellers((), "n", "c"), Deaf()),
             Switching(Unarmed(), lambda: True, lambda: True),
+            Mastering(Lonely(), lambda: True, lambda: True),
             lambda: True,
             lambda _: "",
             events.append,
@@ -325,6 +328,7 @@ class Rig:
             Durable(self.world, "ledger"),
             Outreach(Alone(), self.world, self.world, Tellers((), "n", "c"), Deaf()),
             Switching(Unarmed(), lambda: True, lambda: True),
+            Mastering(Lonely(), lambda: True, lambda: True),
             lambda: True,
             lambda _: "",
             self.inbox.post,

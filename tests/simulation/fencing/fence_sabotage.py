@@ -18,6 +18,7 @@ from fencing.judgement import Probes, Verdict
 from fencing.ladder import Ladder, Order, Prove, Rung
 from membership.proofs import Certificate
 from reconciler import accusing, recovery_rows
+from reconciler.accusing import Hearing
 from reconciler.drilling import Drilling
 from reconciler.edge.assembly import Assembly
 from reconciler.guarding import Guarding
@@ -76,13 +77,13 @@ def has_no_brake(patch: Patch) -> None:
 
 def fences_under_a_hold(patch: Patch) -> None:
     """What is held is started by nobody, but nodes are switched off all the same."""
-    forbidden = accusing._Court._forbidden
+    forbidden = accusing.forbidden
 
-    def careless(court: Any) -> tuple[str, str, str] | None:
-        found = forbidden(court)
+    def careless(at: Hearing) -> tuple[str, str, str] | None:
+        found = forbidden(at)
         return None if found is not None and found[0] == "Held" else found
 
-    patch.setattr(accusing._Court, "_forbidden", careless)
+    patch.setattr(accusing, "forbidden", careless)
     patch.setattr(Assembly, "may_switch", Assembly.may_go_on)
 
 

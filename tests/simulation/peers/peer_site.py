@@ -110,6 +110,7 @@ class PeerWire(Wire):
             raise TransportFailure(FailureKind.TIMEOUT, f"{address}: no route", sent=False)
         if method.startswith(CHANGING):
             self._site.sent(self._node, method, str(params[1]))
+        if method.startswith((*CHANGING, "pool.emergency_")):
             await self._frozen()
         return await super().call(address, method, params, deadline_s)
 
