@@ -210,6 +210,7 @@ def _sworn(
         by=ask.by,
         evidence=f"{ask.by} swears that it is off: {ask.reason}{overruled}",
         boot=peer.notes.get(BOOT, "") if peer is not None else "",
+        boot_hint=host.boot_hint,
     )
     if not _serves(host, at):
         certificate = with_fields(certificate, until_epoch_s=at.now.epoch_s + UNUSED_S)
