@@ -22,7 +22,7 @@ ifneq ($(wildcard ../shared/bench-peers/ha3.py),)
 beside := --beside $(abspath ../shared/bench-peers/ha3.py)
 endif
 
-.PHONY: help setup demo test check lint types imports shape sim sabotage explore wire npm netns bench clean
+.PHONY: help setup demo test check lint types imports shape sim sabotage explore noise mutants wire npm netns bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -73,6 +73,14 @@ FAULTS ?= 2
 STATES ?= 300000
 explore: $(ready) ## every moment of a small pool with faults, one after the other, up to STATES of them
 	@$(bin)/python -m tests.explore.explore --nodes $(NODES) --faults $(FAULTS) --states $(STATES)
+
+HOURS_OF_NOISE ?= 20
+noise: $(ready) ## loss, pauses, slow disks and clocks that jump: how often a living node would be shot
+	@$(bin)/python -m tests.membership.noise --hours $(HOURS_OF_NOISE)
+
+# make mutants MODULES=fencing/brake.py for one of them.
+mutants: $(ready) ## change the decisions of fencing and election one by one: do their tests notice?
+	@$(bin)/python -m tests.mutants.mutants $(MODULES)
 
 wire: $(ready) ## clients of other makers against the simulator's ports
 	@$(pytest) -q tests/wire

@@ -204,7 +204,7 @@ class Minds:
             lead_until_s=float("inf"),
             peers={name: alive if speaks else dead for name, speaks in peers},
             engine="builtin",
-            voters=Voters(epoch=1, names=self.names),
+            voters=Voters(epoch=1, names=self.names, disk=len(self.names) == 2),
         )
 
     def _probing(self, heard: tuple[bool, ...]) -> Probing:

@@ -47,6 +47,24 @@ def test_a_rack_of_one_is_no_failure_domain() -> None:
     assert storm("n1", runs(3, 1, racks="abc"), "n0", WINDOW_S) == ""
 
 
+def test_one_alone_in_its_rack_is_no_failure_domain_though_another_fell_with_it() -> None:
+    assert storm("n1", runs(7, 1, 3, racks="abccccc"), "n0", WINDOW_S) == ""
+
+
+@pytest.mark.parametrize(("apart_s", "together"), [(WINDOW_S, True), (WINDOW_S + 0.1, False)])
+def test_together_is_what_fell_within_the_window(apart_s: float, together: bool) -> None:
+    fallen = runs(3) | {
+        name: Run(labels={}, capacity=10, silent_s=12.0 + apart_s * number)
+        for number, name in enumerate(("n1", "n2"))
+    }
+    assert bool(storm("n1", fallen, "n0", WINDOW_S)) is together
+
+
+def test_a_budget_is_whole_again_at_the_end_of_its_window() -> None:
+    budget = FenceBudget(count=1, per_s=3600.0)
+    assert overspent("a", {"b": 6_400.0}, budget, 10_000.0) == ""
+
+
 def test_what_fell_long_before_did_not_fall_together() -> None:
     long_gone = runs(3, 1) | {"n2": Run(labels={}, capacity=10, silent_s=500.0)}
     assert storm("n1", long_gone, "n0", WINDOW_S) == ""
