@@ -119,8 +119,8 @@ def never_loses_the_disk(patch: Patch) -> None:
         del contents
         heart._election.agreed(DISK_VOTER, began_s, now_s)
 
-    def seen(heart: Any, beat: Beat, now_s: float) -> None:
-        heart._detector.news(beat, DISK, now_s)
+    def seen(heart: Any, beat: Beat, now_s: float, *, gap: bool) -> None:
+        heart._detector.news(beat, DISK, now_s, gap=gap)
 
     patch.setattr(Heart, "_disk_vote", won)
     patch.setattr(Heart, "_seen", seen)
