@@ -72,7 +72,7 @@ def places(ledger: Ledger, vm: str, pool: Pool, stamp: Stamp) -> tuple[Place, ..
         return told
     unread = ledger.get(UNREAD, Unread)
     if unread is None:
-        return tuple(_place(host, pool, stamp) for host in sorted(pool.hosts))
+        return _anywhere(pool, stamp)
     since = _unread_since(ledger)
     return tuple(
         _place(host, pool, _EVER if host in unread.dead else since) for host in sorted(pool.hosts)
