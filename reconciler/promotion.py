@@ -29,7 +29,7 @@ from reconciler.members import (
     Said,
     TellMembers,
 )
-from reconciler.messages import HandOver
+from reconciler.messages import HandOver, Refresh
 from reconciler.observed import STALE_AFTER_S
 from reconciler.records import Excepted, Promoted
 from reconciler.succession import Heir, bereaved, dead, heir, joining, refused, two_masters, unready
@@ -118,7 +118,11 @@ class Promoting:
                 self._ask(at, wants)
                 self._await(at, deaths, wants)
             case Stage.JOIN:
-                self._ask(at, wants)
+                if self._said and at.observed.as_of_s <= self._said_s:
+                    # What they said counts with a newer picture of the pool: no new answer before.
+                    wants.effects.append(Refresh())
+                else:
+                    self._ask(at, wants)
                 self._gather(at, deaths, wants)
         return wants
 
