@@ -57,6 +57,10 @@ class Body:
     files: HeartFiles = field(default_factory=HeartFiles)
     boots: int = 1
 
+    @property
+    def boot_id(self) -> str:
+        return self.name if self.boots == 1 else f"{self.name}/{self.boots}"
+
 
 class HeartDaemon:
     """One life. `died` is called when it ends, however it does; `seams_left` until it is killed."""
@@ -166,7 +170,7 @@ class HeartDaemon:
             roster=roster,
             keys=(KEY,),
             memory=body.files.memory,
-            machine=Machine(boot_id=f"{body.name}/{body.boots}"),
+            machine=Machine(boot_id=body.boot_id),
             nonce=body.chance.randbytes(16),
             random=Random(body.chance.random()),
         )
