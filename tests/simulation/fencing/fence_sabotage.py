@@ -16,7 +16,7 @@ import pytest
 from fencing import brake, may_run
 from fencing.judgement import Probes, Verdict
 from fencing.ladder import Ladder, Order, Prove, Rung
-from membership.proofs import Certificate
+from membership.proofs import Certificate, Tie
 from reconciler import accusing, recovery_rows
 from reconciler.accusing import Hearing
 from reconciler.drilling import Drilling
@@ -62,7 +62,7 @@ def believes_the_answer(patch: Patch) -> None:
 
 def believes_any_device(patch: Patch) -> None:
     """Whatever stands at the address of a controller is that of the node."""
-    patch.setattr(Drilling, "_unbound", lambda *_: "")
+    patch.setattr(Drilling, "_tie", lambda *_: (Tie.IDENTITY, ""))
 
 
 def asks_no_toolstack(patch: Patch) -> None:
