@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from membership.clock import Now
 from membership.ledger import Fact, Ledger
-from membership.proofs import Certificate, Place, Stamp
+from membership.proofs import COLD_START, Certificate, ColdStart, Place, Stamp
 
 CERTIFICATE = "certificate/"
 
@@ -63,3 +63,9 @@ def _valid(facts: Iterable[Fact], now: Now) -> Iterable[Proof]:
 def _expired(certificate: Certificate, now: Now) -> bool:
     until_s = certificate.until_epoch_s
     return until_s is not None and until_s <= now.epoch_s
+
+
+def absent(ledger: Ledger) -> tuple[str, ...]:
+    """The nodes for which everything waits after a blackout; none where there was none."""
+    stands = ledger.get(COLD_START, ColdStart)
+    return (*stands.absent, *stands.untold) if stands is not None else ()

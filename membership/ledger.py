@@ -22,7 +22,9 @@ from msgspec.structs import replace
 from membership.clock import Now
 from membership.proofs import (
     Attempt,
+    Boots,
     Certificate,
+    ColdStart,
     Drill,
     FenceOrder,
     Lost,
@@ -199,6 +201,8 @@ FactValue = (
     | MayRun
     | Unread
     | Attempt
+    | Boots
+    | ColdStart
     | Certificate
     | Unproven
     | FenceOrder

@@ -18,6 +18,7 @@ Stamp = tuple[int, int]
 """(term, seq) of a fact: which of two is the later one."""
 
 UNREAD = "may-run"
+COLD_START = "cold-start"
 
 
 class Place(Frozen, frozen=True, kw_only=True):
@@ -120,7 +121,8 @@ class FenceOrder(Value, tag="fence-order", frozen=True, kw_only=True):
 
 
 class Lost(Value, tag="lost", frozen=True, kw_only=True):
-    """`vm` (uuid) ran on `node` when that died, and is to run again. Key `lost/VM`."""
+    """`vm` (uuid) ran on `node` when that died, and is to run again. Key `lost/VM`. `certificate` is that
+    of the death; "" where all of the site was without power, and nobody had to die for it."""
 
     vm: str
     node: str
@@ -200,3 +202,28 @@ class Promotion(Value, tag="promotion", frozen=True, kw_only=True):
     started: Mapping[str, str] = field(default_factory=dict)
     joined: tuple[str, ...] = ()
     message: str = ""
+
+
+class Boot(Frozen, frozen=True, kw_only=True):
+    """One boot of a host: the epoch second (text) at which the pool says that it booted, and the boot that
+    its daemon lives in; "" where that is not known."""
+
+    hint: str
+    daemon: str
+
+
+class Boots(Value, tag="boots", frozen=True, kw_only=True):
+    """In which boot each host (uuid) was seen last by whoever acted. Hints, which may add doubt and end
+    none. Key `boots`."""
+
+    hosts: Mapping[str, Boot]
+
+
+class ColdStart(Value, tag="cold-start", frozen=True, kw_only=True):
+    """All servers that are here were started anew while others are not here: perhaps the whole site was
+    without power. Until each of `absent` (nodes) is here or certified nothing is started and nothing is
+    powered off. `untold` answer, and the pool does not show yet that they booted: what it says of their
+    VMs may be of before. Key `cold-start`."""
+
+    absent: tuple[str, ...]
+    untold: tuple[str, ...] = ()

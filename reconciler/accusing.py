@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fencing import brake
 from fencing.brake import Run
-from fencing.evidence import CERTIFICATE, Proof, proofs
+from fencing.evidence import CERTIFICATE, Proof, absent, proofs
 from fencing.judgement import Accuser, Probes, Rules, Sight, judge
 from fencing.may_run import NOW, Pool, known, places
 from membership.clock import Now
@@ -308,6 +308,7 @@ class _Court:
             for fact in at.ledger.facts.values()
             if isinstance(fact.value, Attempt)
         }
+        cold = absent(at.ledger)
         for name, run in runs.items():
             if run.silent_s is None and name not in self._orders:
                 continue
@@ -315,7 +316,10 @@ class _Court:
             together = brake.storm(name, runs, at.me, window_s)
             spent = brake.overspent(name, tried, budget, at.now.epoch_s)
             low = brake.sunk(name, runs, budget)
-            if together:
+            if cold and name not in self._orders:
+                message = f"the site may have been without power, and {name} may be booting"
+                yield name, ("ColdStart", message)
+            elif together:
                 yield name, ("Storm", together)
             elif spent:
                 yield name, ("Budget", spent)

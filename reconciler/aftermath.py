@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from fencing.evidence import CERTIFICATE
+from fencing.evidence import CERTIFICATE, absent
 from membership.ledger import LOST, FactValue, Ledger, Withdrawn
 from membership.proofs import Attempt, Certificate, FenceOrder, Lost, Unproven
 from membership.view import PeerState
@@ -105,12 +105,15 @@ def losses(certificate: Certificate, adoption: Adoption) -> Iterator[Lost]:
 
 def ended(at: Hearing, deaths: Deaths, adoption: Adoption) -> Iterator[tuple[Lost, str]]:
     """Losses that are none any more; with the node on which the VM runs again, "" where on none."""
+    cold = bool(absent(at.ledger))
     wanted = {real.uuid: recoverable(vm) for vm, real in adoption.vms}
     for uuid, lost in deaths.lost.items():
         real = at.observed.vms.get(uuid)
         if real is None:
             if at.observed.complete:
                 yield lost, ""
+        elif cold and not lost.certificate:
+            continue  # A server that is just back may not have told yet that it runs nothing.
         elif real.power in UP and real.node in deaths.pool.reporting:
             yield lost, adoption.node_name(real.node)
         elif not wanted.get(uuid, True):

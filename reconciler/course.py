@@ -26,14 +26,13 @@ from reconciler.actions import (
     SetVcpusAtStartup,
     SetVcpusMax,
     StartOn,
-    Told,
     Verb,
     Waits,
 )
 from reconciler.adoption import Adoption
 from reconciler.deaths import Deaths
 from reconciler.diff import closed, draining
-from reconciler.drift import Change, Drift, VmChange
+from reconciler.drift import Change, Drift, NodeChange, VmChange
 from reconciler.journal import JournalState
 from reconciler.observed import Disk, Observed, ObservedVM, PowerState
 from reconciler.plan import plan
@@ -132,7 +131,7 @@ class _Course:
             blocked=tuple(
                 row
                 for row in recovery_rows(deaths, self._adoption, observed)
-                if isinstance(row, Blocked)
+                if isinstance(row, Blocked) and row.verb is Verb.WRITE_OFF
             ),
             closed=self._closed,
             draining=self._draining,
@@ -142,7 +141,7 @@ class _Course:
 
     def _changes(self, deaths: Deaths, observed: Observed) -> Iterator[Change]:
         for row in recovery_rows(deaths, self._adoption, observed):
-            if not isinstance(row, Blocked | Told):
+            if isinstance(row, VmChange | NodeChange) and row.verb is not Verb.FENCE:
                 yield row
         budget = self._desired.cluster.recovery.max_restarts
         setting = Setting(

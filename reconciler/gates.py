@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from fencing.evidence import absent
 from membership.clock import Now
 from membership.ledger import Freeze, Ledger
 from reconciler.actions import Blocked, Cause, Disruption
@@ -32,6 +33,7 @@ class Gates:
         self._unread_parts = [part for part in observed.missing if not part.startswith("node/")]
         self._holds = ledger.holds
         self._freezes = ledger.freezes(now)
+        self.absent = absent(ledger)
 
     def refuse(self, change: Change, nodes: tuple[str, ...]) -> Blocked | None:
         """Why this row may not be carried out, or None. `nodes`: names of the nodes it touches."""

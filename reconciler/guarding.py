@@ -20,6 +20,7 @@ from membership.proofs import Attempt, Certificate, FenceOrder, Unproven
 from reconciler.accusing import Hearing
 from reconciler.adoption import adopt
 from reconciler.aftermath import Shot, doubted, ended, issued, quiet
+from reconciler.blackout import noted
 from reconciler.deaths import Deaths, followed
 from reconciler.drilling import Drilling, Seen
 from reconciler.leading import Moves
@@ -88,6 +89,8 @@ class Guarding:
         for certificate, why in doubted(at, deaths, adoption, self._shots):
             self._void(certificate, why, at, wants)
         if at.fresh and deaths.promotion is None:
+            told = noted(at, deaths, adoption)
+            wants.facts += [(key, value, at.view.term) for key, value in told]
             for known in followed(at.ledger, at.observed, at.journal, deaths.pool, at.stamp):
                 wants.facts.append((f"may-run/{known.vm}", known, at.view.term))
         for node, host in adoption.nodes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
+from fencing.evidence import absent
 from membership.clock import Now
 from membership.ledger import Ledger
 from membership.view import PeerState, View
@@ -76,6 +77,7 @@ def alarms(situation: Situation, now: Now) -> dict[str, Page]:
         *_rows(situation.stalled or ()),
         *_held_nodes(situation.held or {}),
         *_source(situation.source_lost),
+        *_cold(situation.ledger),
         *_survival(situation.falls_short or ""),
         *_overdue(situation, now),
     )
@@ -212,6 +214,19 @@ def _source(lost: str) -> Iterator[Page]:
     if lost:
         text = "The last good revision stays in force; new commits are not seen."
         yield _page("source", Severity.WARNING, f"Subversion is lost: {lost}", text)
+
+
+def _cold(ledger: Ledger) -> Iterator[Page]:
+    missing = absent(ledger)
+    if missing:
+        names = ", ".join(missing)
+        yield _page(
+            "cold-start",
+            Severity.CRITICAL,
+            "the site may have been without power: nothing is started yet",
+            f"All servers that are here were started anew. Not here, and not certified: {names}.",
+            "It goes on by itself once they are. Of each that stays off: cxm confirm-off NODE",
+        )
 
 
 def _survival(short: str) -> Iterator[Page]:

@@ -167,6 +167,7 @@ class Refusals:
             return Waits(on="in-flight", message="after the other change of the same object")
         return (
             self._backing_off(change)
+            or self._cold(change)
             or self._locked(change)
             or _not_running_yet(change)
             or self._grace(change)
@@ -188,6 +189,15 @@ class Refusals:
             return None
         message = f"{backoff.message or backoff.reason}, try {backoff.failures + 1} follows"
         return Waits(on="back-off", message=message, until_s=backoff.until_s)
+
+    def _cold(self, change: Change) -> Waits | None:
+        """After a blackout nothing is heaped on those that return first."""
+        absent = self._gates.absent
+        if not absent or change.verb not in (Verb.START, Verb.RESUME, Verb.RESTART):
+            return None
+        names = ", ".join(absent)
+        message = f"after a blackout, until {names} is here or certified (cxm confirm-off)"
+        return Waits(on="cold-start", message=message)
 
     def _locked(self, change: Change) -> Waits | None:
         """The mark of a dead node on a disk goes when the pool writes the node off."""

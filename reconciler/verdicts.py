@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fencing.devices import levels
+from fencing.evidence import absent
 from fencing.judgement import Belief
 from membership.clock import Now
 from membership.ledger import Ledger
@@ -71,6 +72,12 @@ def condition_of(facts: Facts, verdict: Verdict, now: Now) -> tuple[Condition, s
     aside = _aside(facts)
     if aside is not None:
         return aside
+    missing = absent(facts.ledger)
+    if missing:
+        message = (
+            f"after a blackout, waiting for {', '.join(missing)}; of what stays off: confirm-off"
+        )
+        return Condition.STALLED, "ColdStart", message
     stuck = next(iter(stalled(facts)), None)
     if stuck is not None:
         return Condition.STALLED, stuck.reason, f"{stuck.object}: {stuck.message}"

@@ -89,16 +89,11 @@ class VmCase:
         """It ran on a node that died, and is to run again, whatever else the tree says of its power."""
         if self.real.power is not PowerState.HALTED:
             return None
-        node = self.setting.lost[self.real.uuid].node
-        return VmChange(
-            self.vm,
-            self.real,
-            Verb.START,
-            Cause.RECOVERY,
-            "NodeDied",
-            f"died with {node}",
-            ("power",),
-        )
+        lost = self.setting.lost[self.real.uuid]
+        dark = not lost.certificate
+        reason = "Blackout" if dark else "NodeDied"
+        message = f"ran on {lost.node} when the power failed" if dark else f"died with {lost.node}"
+        return VmChange(self.vm, self.real, Verb.START, Cause.RECOVERY, reason, message, ("power",))
 
     def _owed(self, wish: PowerState | None) -> Row | None:
         """The second half of a restart: we stopped the VM and owe it a start, wished for or not."""

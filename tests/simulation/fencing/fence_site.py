@@ -136,9 +136,13 @@ class FenceSite(PeerSite):
             node.process.die()
 
     async def _until_up(self, node: PeerNode) -> None:
+        """It is the server's own toolstack that starts the machine in which the daemons run."""
         await super()._until_up(node)
-        while not self.server_up(node.name) or node.hung:
+        while not self._booted(node.name) or node.hung:
             await asyncio.sleep(LOOK_S)
+
+    def _booted(self, name: str) -> bool:
+        return name not in HOSTS or self.world.site.machines[name].up
 
     # --- devices --------------------------------------------------------------------------------
 
