@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -273,7 +274,12 @@ async def _told(story: Story, folder: Path) -> Told:
     await Teller(site, bench, log).play(story)
     await site.close()
     corruption = [f"{case.kind} on {case.hosts}" for case in site.world.corruption]
-    return Told(log.lines, [*site.scene.violations, *corruption])
+    lines = [_NUMBER.sub(r"\1", line) for line in log.lines]
+    return Told(lines, [*site.scene.violations, *corruption])
+
+
+_NUMBER = re.compile(r"\b([CF]-\d+)-\d+")
+"""Of a certificate or an attempt: how many facts came before it is no part of the story."""
 
 
 def _wish(story: Story) -> Wish:
