@@ -25,7 +25,7 @@ _READ_WITHIN_S = 45.0
 @click.option("--against-evidence", is_flag=True, help="Though a device says on, or nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask for the node's name again.")
 def command(node: str, reason: str, against_evidence: bool, yes: bool) -> Finding:
-    """Swear that a node is off, so that its VMs run again elsewhere.
+    """Swear that a node is off: its VMs run again elsewhere.
 
     Look at the server before: an oath that is not true makes VMs run twice. It is refused (4) while
     its daemon or its toolstack is heard, and while a fence device says that it is on; only the latter

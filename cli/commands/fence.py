@@ -25,7 +25,7 @@ WAIT_S = 150.0
 @click.option("--reason", required=True, help="Why; kept with the attempt.")
 @click.option("--yes", is_flag=True, help="Do not ask for the node's name again.")
 def command(node: str, reason: str, yes: bool) -> Finding:
-    """Power a node off, though it may be well, and run its VMs elsewhere.
+    """Power a node off, though it may be well.
 
     Every rule of fencing holds but that it must be silent: never oneself, never in hold or maintenance,
     within budget and floor, by devices that are bound to it (4). Waits for the certificate; exit 5: the

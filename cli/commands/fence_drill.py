@@ -22,7 +22,7 @@ WAIT_S = 45.0
 @cxm_command("fence-drill")
 @click.argument("node", required=False)
 def command(node: str | None) -> Finding:
-    """Read every fence device, of one node or of all: does it answer, and is it that server's?
+    """Read the fence devices: do they answer, and for whom?
 
     Switches nothing. Exit 0: all can prove a death; 4: one is another server's, and both names are
     told; 5: one does not answer, or is not bound to its node; 8: not in time.

@@ -10,7 +10,7 @@ from cli.render.recovery import lock_lines, locks_data
 
 @cxm_command("locks")
 def command() -> Finding:
-    """Disks that bear the mark of a server on which their VM does not run.
+    """Disks that bear the mark of a server that their VM is not on.
 
     Such a VM does not start until the mark is gone. Exit 0: there is none; 2: there are some.
     """

@@ -18,7 +18,7 @@ from reconciler.why import Why
 @cxm_command("recover")
 @click.argument("node")
 def command(node: str) -> Finding:
-    """What stands between a dead node and its VMs: shows it, and waits until they run.
+    """What stands between a dead node and its VMs.
 
     Recovery needs no command: it begins with the certificate. Exit 0: all of them run again; 4: the node
     is held or refused, or nothing says that it is dead; 5: some are blocked; 8: not within --timeout.

@@ -176,6 +176,19 @@ def _fenced(entry: r.Fenced) -> Told:
     return Told(sign, f"node/{entry.node}", f"{words}{joint}{entry.message}")
 
 
+_PROMOTIONS = {
+    "begun": (SIGNS[Verb.FENCE], "is made the pool's master"),
+    "master": (_GOOD, "is the pool's master"),
+    "over": (_GOOD, "is the master of all that are left"),
+    "called-off": (_NO_SIGN, "is not made the pool's master after all"),
+}
+
+
+def _promoted(entry: r.Promoted) -> Told:
+    sign, words = _PROMOTIONS.get(entry.stage, (UNKNOWN_SIGN, entry.stage))
+    return Told(sign, f"node/{entry.node}", f"{words}: {entry.message}" if entry.message else words)
+
+
 def _recovered(entry: r.Recovered) -> Told:
     text = f"VM {entry.vm} runs again on {entry.node}"
     return Told(_GOOD, f"node/{entry.died_with}", text)
@@ -223,6 +236,7 @@ _TELLERS: dict[type[r.Entry], Callable[[Any], Told]] = {
     r.Succeeded: _succeeded,
     r.Fenced: _fenced,
     r.Recovered: _recovered,
+    r.Promoted: _promoted,
     r.Paged: _paged,
     r.PageEnded: _page_ended,
 }

@@ -89,7 +89,7 @@ def test_schema_of_no_kind(cxm: Cxm) -> None:
 def test_explain_a_field_and_whether_it_acts_yet(cxm: Cxm) -> None:
     assert "Hard" in cxm("explain", "VM.placement.only").out
     assert "not yet effective" not in cxm("explain", "vm.placement").out
-    assert "not yet effective" in cxm("explain", "VM.recovery").out
+    assert "not yet effective" in cxm("explain", "Cluster.balance").out
     assert cxm("explain", "Node.bmc", "-o", "json").envelope["data"]["effective"] is False
     near = cxm("explain", "VM.placment")
     assert near.exit == 1
