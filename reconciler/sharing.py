@@ -16,6 +16,10 @@ from membership.view import LEDGER, PeerState, View
 _HERE = (PeerState.ALIVE, PeerState.SUSPECT)
 
 
+DISK = "disk"
+"""The channel by which a peer is heard, and cannot be told anything."""
+
+
 def others(view: View) -> tuple[str, ...]:
     """The voters apart from this node."""
     return tuple(name for name in view.voters.names if name != view.me)
@@ -26,7 +30,17 @@ def by_itself(view: View) -> bool:
     voters = view.voters
     others_decide = voters.disk or view.engine != "builtin"
     two = len(voters.names) == 2 and others_decide
-    return two and not any(_state(name, view) in _HERE for name in others(view))
+    return two and not any(_within_reach(name, view) for name in others(view))
+
+
+def _within_reach(name: str, view: View) -> bool:
+    """Whether this voter is there to be told. One that is heard on the shared disk alone has lost every
+    cable by which it could be."""
+    peer = view.peers.get(name)
+    if peer is None or peer.state not in _HERE:
+        return False
+    cables = [state for channel, state in peer.channels.items() if channel != DISK]
+    return not cables or any(state in _HERE for state in cables)
 
 
 def least(view: View) -> int:
@@ -55,7 +69,9 @@ def silent(view: View, names: Iterable[str]) -> tuple[str, ...]:
     """The other voters that are alive and not among `names`."""
     heard = {*names}
     return tuple(
-        name for name in others(view) if name not in heard and _state(name, view) is PeerState.ALIVE
+        name
+        for name in others(view)
+        if name not in heard and _state(name, view) is PeerState.ALIVE and _within_reach(name, view)
     )
 
 
@@ -69,7 +85,11 @@ def level(view: View, ledger: Ledger) -> tuple[str, ...]:
 def unread(view: View, names: Iterable[str]) -> tuple[str, ...]:
     """The other voters that may know of what no ledger among `names` and ours does. What a quorum of
     three or more knew, a quorum has told."""
-    return () if len(view.voters.names) > 2 else tuple({*others(view)} - {*names})
+    return (
+        ()
+        if len(view.voters.names) > 2
+        else tuple(name for name in others(view) if name not in {*names})
+    )
 
 
 def _state(name: str, view: View) -> PeerState:

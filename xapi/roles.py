@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from reconciler.members import Role, Said
 from xapi.address import parse_address, sibling
-from xapi.probe import PROBING
+from xapi.probe import PROBING, SILENT
 from xapi.session import REFUSED, PoolSession
-from xapi.transport import FailureKind, TransportFailure, Unavailable, XapiFailure
+from xapi.transport import TransportFailure, Unavailable, XapiFailure
 
 EMERGENCY = frozenset(
     {
@@ -20,10 +20,6 @@ EMERGENCY = frozenset(
     }
 )
 """What a toolstack in emergency mode answers to everybody: why it did not get to its master."""
-
-
-_NO_TOOLSTACK = frozenset({FailureKind.REFUSED, FailureKind.TIMEOUT, FailureKind.RESET})
-"""Whoever else may be there: no toolstack that could be the pool's master."""
 
 
 async def role(session: PoolSession, address: str, within_s: float) -> Said:
@@ -41,7 +37,7 @@ async def role(session: PoolSession, address: str, within_s: float) -> Said:
     except XapiFailure as failure:
         return _refusal(failure)
     except TransportFailure as failure:
-        silent = failure.kind in _NO_TOOLSTACK
+        silent = failure.kind in SILENT
         return Said(role=Role.SILENT if silent else Role.UNKNOWN, message=failure.message)
     except Unavailable as failure:
         return Said(role=Role.UNKNOWN, message=failure.message)

@@ -170,8 +170,8 @@ CERTIFIED = facts(**PLACES, certificate__xen3=died("xen3", boot="kernel 7"))
 
 
 def test_the_old_boot_voids_its_certificate_and_a_new_one_does_not() -> None:
-    old = Peer(state=PeerState.ALIVE, notes={"boot": "kernel 7"})
-    new = Peer(state=PeerState.ALIVE, notes={"boot": "kernel 8"})
+    old = Peer(state=PeerState.ALIVE, boot="kernel 7")
+    new = Peer(state=PeerState.ALIVE, boot="kernel 8")
     assert voids(hearing({"xen3": old}, ledger=CERTIFIED)) == [
         "the daemon of its old boot is heard"
     ]

@@ -60,7 +60,7 @@ def the_silent_report(patch: pytest.MonkeyPatch) -> None:
 
 
 def unread_means_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(may_run, "_unread", lambda _: (0, 0))
+    patch.setattr(may_run, "_unread_since", lambda _: (0, 0))
 
 
 def a_reset_is_a_report(patch: pytest.MonkeyPatch) -> None:

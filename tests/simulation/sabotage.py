@@ -153,7 +153,7 @@ VARIANTS: Mapping[str, Variant] = {
     "puts them anywhere": Variant(puts_them_anywhere, seed=1),
     "counts no memory": Variant(counts_no_memory, seed=2),
     "waits for no latecomer": Variant(
-        waits_for_no_latecomer, seam="on its way: Async.VM.clean_shutdown"
+        waits_for_no_latecomer, seam="on its way: Async.VM.pool_migrate"
     ),
     "writes half steps": Variant(writes_half_steps, seam="half in the journal: Settled, Sighted"),
 }

@@ -128,32 +128,35 @@ def never_loses_the_disk(patch: Patch) -> None:
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to break the daemons, and a seed that is known to catch it by a violation with `words`."""
+    """A way to break the daemons, and a seed that is known to catch it by a violation with `words`; None
+    where `make sabotage` has yet to find one."""
 
     sabotage: Callable[[Patch], None]
-    seed: int
+    seed: int | None
     words: tuple[str, ...]
 
 
 SPLIT = ("two leases", "not waited", "leads in term", "outside its lease", "a term goes back")
 
 VARIANTS: Mapping[str, Variant] = {
-    "counts from receipt": Variant(counts_from_receipt, 15, SPLIT),
-    "leaves the last session": Variant(leaves_the_last_session, 1, ("was taken over",)),
+    "counts from receipt": Variant(counts_from_receipt, None, SPLIT),
+    "leaves the last session": Variant(leaves_the_last_session, None, ("was taken over",)),
     "waits for nothing": Variant(waits_for_nothing, 1, ("not waited",)),
     "knows one hold": Variant(knows_one_hold, 111, ("under",)),
     "acts before it is told": Variant(acts_before_it_is_told, 1, ("was not told",)),
-    "leads without cxmd": Variant(leads_without_cxmd, 1, ("after its last candidacy",)),
+    "leads without cxmd": Variant(leads_without_cxmd, None, ("after its last candidacy",)),
     "believes recordings": Variant(believes_recordings, 4, ("for alive",)),
     "forgets its vote": Variant(forgets_its_vote, 1, ("would forget",)),
-    "never loses the disk": Variant(never_loses_the_disk, 16, SPLIT),
+    "never loses the disk": Variant(never_loses_the_disk, None, SPLIT),
 }
 
 
 def caught(variant: Variant, seed: int | None = None) -> list[str]:
     """What the checkers say of the broken daemons, as far as it is about this."""
     with sabotaged(variant.sabotage):
-        violations = run(variant.seed if seed is None else seed).violations
+        chosen = variant.seed if seed is None else seed
+        assert chosen is not None, "no seed is known to catch it"
+        violations = run(chosen).violations
     return [v for v in violations if any(word in v for word in variant.words)]
 
 

@@ -11,7 +11,7 @@ from tests.simulation.peers.peer_trouble import FAULTS
 
 PARTS = 4
 SEEDS_A_PART = 7
-EVERY_CLASS = (54, 27, 5, 48)
+EVERY_CLASS = (54, 27, 5, 48, 104)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
