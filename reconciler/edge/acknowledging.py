@@ -60,7 +60,7 @@ async def spread(reach: Reach, here: Standpoint) -> tuple[frozenset[str], str]:
     ends_s = here.now_s() + SPREAD_WITHIN_S
     try:
         while (lack := lacking(here.view, have)) and here.now_s() < ends_s:
-            for name in {*others(here.view)} - have - asked.keys():
+            for name in sorted({*others(here.view)} - have - asked.keys()):
                 asked[name] = asyncio.create_task(reach.holds(name))
             await _a_while(asked, here)
             done = {name for name, task in asked.items() if task.done()}
