@@ -21,11 +21,11 @@ from tests.simulation.fencing.fence_checkers import FenceBench
 from tests.simulation.fencing.fence_site import FenceSite, Layout
 from tests.simulation.fencing.fence_trouble import FenceTrouble
 from tests.simulation.peers.peer_checkers import Bench
-from tests.simulation.peers.peer_episodes import PeerOutcome, healed, trace
+from tests.simulation.peers.peer_episodes import Length, PeerOutcome, episode, trace
 from tests.simulation.series import Series
 
 EPISODES = 2
-TROUBLE_S = (60.0, 300.0)
+LENGTH = Length((60.0, 300.0), (1, 8))
 
 BUDGET = "{per 1h: 3, floor: 20%}"
 
@@ -90,7 +90,7 @@ async def _run(seed: int, episodes: int, folder: Path) -> PeerOutcome:
     await asyncio.sleep(30.0)
     done = 0
     while done < episodes and not site.scene.violations:
-        await _episode(site, trouble, bench, chance)
+        await episode(site, trouble, bench, chance, LENGTH)
         done += 1
     await site.close()
     hours = asyncio.get_running_loop().time() / 3600
@@ -98,21 +98,6 @@ async def _run(seed: int, episodes: int, folder: Path) -> PeerOutcome:
     site.fired["shots"] += len(fences.shots.shots)
     site.fired["certificates"] += len(fences.certificates.issued)
     return PeerOutcome(seed, done, hours, violations, trace(site), site.fired)
-
-
-async def _episode(
-    site: FenceSite, trouble: FenceTrouble, bench: Bench, chance: random.Random
-) -> None:
-    bench.calm.since_s = None
-    length_s = chance.uniform(*TROUBLE_S)
-    moments = sorted(chance.uniform(0, length_s) for _ in range(chance.randint(1, 8)))
-    before_s = 0.0
-    for at_s in moments:
-        await asyncio.sleep(at_s - before_s)
-        before_s = at_s
-        await trouble.happen()
-    await trouble.end()
-    await healed(site, trouble, bench)
 
 
 SERIES = Series(run, Path(__file__).with_name("seeds"))

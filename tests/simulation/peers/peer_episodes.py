@@ -14,6 +14,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,7 +31,6 @@ from tests.simulation.trouble import within_reach
 
 EPISODES = 2
 MOST_TOLD = 3
-TROUBLE_S = (40.0, 240.0)
 LEADS_WITHIN_S = 60.0
 """After everything healed: from the last fault to a leader that acts."""
 
@@ -70,7 +70,7 @@ async def _run(seed: int, episodes: int, folder: Path) -> PeerOutcome:
         await asyncio.sleep(20.0)
     done = 0
     while done < episodes and not site.scene.violations:
-        await _episode(site, trouble, bench, chance)
+        await episode(site, trouble, bench, chance, LENGTH)
         done += 1
     await site.close()
     hours = asyncio.get_running_loop().time() / 3600
@@ -78,12 +78,23 @@ async def _run(seed: int, episodes: int, folder: Path) -> PeerOutcome:
     return PeerOutcome(seed, done, hours, violations, trace(site), site.fired)
 
 
-async def _episode(
-    site: PeerSite, trouble: PeerTrouble, bench: Bench, chance: random.Random
+class Length(NamedTuple):
+    """How long an episode may be, in seconds, and how many things may happen in it: lowest and highest."""
+
+    seconds: tuple[float, float]
+    moments: tuple[int, int]
+
+
+LENGTH = Length((40.0, 240.0), (4, 16))
+
+
+async def episode(
+    site: PeerSite, trouble: PeerTrouble, bench: Bench, chance: random.Random, length: Length
 ) -> None:
+    """Trouble at moments drawn by chance, and then all heals."""
     bench.calm.since_s = None
-    length_s = chance.uniform(*TROUBLE_S)
-    moments = sorted(chance.uniform(0, length_s) for _ in range(chance.randint(4, 16)))
+    length_s = chance.uniform(*length.seconds)
+    moments = sorted(chance.uniform(0, length_s) for _ in range(chance.randint(*length.moments)))
     before_s = 0.0
     for at_s in moments:
         await asyncio.sleep(at_s - before_s)
