@@ -119,6 +119,10 @@ class World:
         """Whether the host accepts connections at all; it may still be mute."""
         return self.site.machines[host].up
 
+    def powered(self, host: str) -> bool:
+        """Whether the host has power: one that has refuses what its toolstack does not take."""
+        return self.site.machines[host].powered
+
     async def changed(self) -> None:
         """Wait for the next change of any host's power, toolstack, role or network."""
         await self.site.machines.changed()

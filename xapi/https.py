@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
@@ -218,11 +219,25 @@ def _kind(error: Exception) -> FailureKind:
             return FailureKind.TIMEOUT
         case ssl.SSLError() | aiohttp.ClientSSLError():
             return FailureKind.TLS
-        case aiohttp.ClientConnectorError():
-            return FailureKind.REFUSED
+        case aiohttp.ClientConnectorError(os_error=cause):
+            return kind_of_connecting(cause)
         case aiohttp.ClientResponseError():
             return FailureKind.HTTP
     return FailureKind.RESET
+
+
+def kind_of_connecting(cause: OSError) -> FailureKind:
+    """What a connection that did not come about says of the other side."""
+    match cause:
+        case ConnectionRefusedError():
+            return FailureKind.REFUSED
+        case TimeoutError():
+            return FailureKind.TIMEOUT
+        case ConnectionError():
+            return FailureKind.RESET
+        case OSError(errno=errno.EHOSTUNREACH | errno.EHOSTDOWN):
+            return FailureKind.NO_HOST
+    return FailureKind.UNREACHABLE
 
 
 def _said(error: Exception) -> str:

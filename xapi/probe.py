@@ -8,13 +8,14 @@ from xapi.transport import FailureKind, TransportFailure, XapiFailure
 
 PROBING = "probe"
 
-SILENT = frozenset({FailureKind.REFUSED, FailureKind.TIMEOUT, FailureKind.RESET})
-"""Nobody is there, or nobody who answers. Anything else came from something that is not XenAPI."""
+SILENT = frozenset({FailureKind.NO_HOST, FailureKind.TIMEOUT})
+"""Nobody is there, or nobody who answers. Anything else came from somebody: a connection is refused or
+cut by a kernel that lives, as while its toolstack restarts."""
 
 
 async def probe(session: PoolSession, address: str, within_s: float) -> bool | None:
     """True where XenAPI itself answers at `address` (without a port: the pool's), be it with a refusal;
-    False where nothing does; None where that cannot be told.
+    False where nothing does; None where that cannot be told, as where a connection is refused.
 
     A login is what any member answers at once, also one whose master is dead. No certificate that is
     not trusted gets to see the password. A master says only after seconds that it is wrong, so while

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from reconciler.members import Role, Said
 from xapi.address import parse_address, sibling
-from xapi.probe import PROBING, SILENT
+from xapi.probe import PROBING
 from xapi.session import REFUSED, PoolSession
-from xapi.transport import TransportFailure, Unavailable, XapiFailure
+from xapi.transport import FailureKind, TransportFailure, Unavailable, XapiFailure
 
 EMERGENCY = frozenset(
     {
@@ -20,6 +20,11 @@ EMERGENCY = frozenset(
     }
 )
 """What a toolstack in emergency mode answers to everybody: why it did not get to its master."""
+
+_NO_TOOLSTACK = frozenset(
+    {FailureKind.REFUSED, FailureKind.NO_HOST, FailureKind.TIMEOUT, FailureKind.RESET}
+)
+"""Whoever else may be there: no toolstack that is the pool's master now."""
 
 
 async def role(session: PoolSession, address: str, within_s: float) -> Said:
@@ -37,7 +42,7 @@ async def role(session: PoolSession, address: str, within_s: float) -> Said:
     except XapiFailure as failure:
         return _refusal(failure)
     except TransportFailure as failure:
-        silent = failure.kind in SILENT
+        silent = failure.kind in _NO_TOOLSTACK
         return Said(role=Role.SILENT if silent else Role.UNKNOWN, message=failure.message)
     except Unavailable as failure:
         return Said(role=Role.UNKNOWN, message=failure.message)

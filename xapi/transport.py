@@ -44,7 +44,12 @@ class NotBegun(Unavailable):
 class FailureKind(StrEnum):
     """How the exchange broke; the value is the reason that people read."""
 
-    REFUSED = "Unreachable"
+    REFUSED = "Refused"
+    """By a kernel that lives: nobody listens, as while a toolstack starts."""
+    NO_HOST = "NoHost"
+    """The network itself found nobody at that address."""
+    UNREACHABLE = "Unreachable"
+    """No way to ask at all: a name that is not known, no network of our own."""
     TIMEOUT = "Timeout"
     RESET = "ConnectionLost"
     TLS = "TlsFailed"

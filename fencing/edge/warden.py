@@ -28,6 +28,7 @@ _PARENT_DEATH, _SUBREAPER = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER of
 _LOOK_S = 0.25
 _ENDING_S = 5.0
 _RETRY_S = 0.01
+_NEVER_IGNORED = {signal.SIGKILL, signal.SIGSTOP}
 _WATCHED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -50,9 +51,9 @@ def _started(program: list[str]) -> int:
         os.setpgid(0, 0)
         _control(_PARENT_DEATH, signal.SIGKILL)
         if os.getppid() == own:
-            # Python ignores them for itself, and what is ignored stays so in a new program.
-            for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(ignored, signal.SIG_DFL)
+            # What Python ignores for itself, or whoever started us for us, stays so in a new program.
+            for number in signal.valid_signals() - _NEVER_IGNORED:
+                signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.execv(program[0], program)  # noqa: S606 - that is what this is for
     except OSError as error:

@@ -51,6 +51,10 @@ class Face:
                 await listener.open()
             else:
                 await listener.close()
+                if self._world.powered(host):
+                    listener.lighten()
+                else:
+                    listener.darken()
 
     def _unsettled(self) -> list[str]:
         """Hosts whose listener is not as it should be."""
@@ -58,4 +62,5 @@ class Face:
             host
             for host, listener in self._listeners.items()
             if listener.is_open != self._world.reachable(host)
+            or listener.is_dark == self._world.powered(host)
         ]

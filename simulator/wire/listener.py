@@ -41,6 +41,7 @@ class Listener:
         self._tls = shown.server_context()
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
+        self._dark: socket.socket | None = None
         self._running: set[asyncio.Task[Value]] = set()
 
     @property
@@ -50,6 +51,7 @@ class Listener:
 
     async def open(self) -> None:
         """Start to listen. Raises OSError if another program took the port meanwhile."""
+        self.lighten()
         application = web.Application(client_max_size=MAX_BODY_BYTES)
         application.router.add_route("*", "/{path:.*}", self._serve)
         application.on_response_prepare.append(answers.strip_additions)
@@ -75,9 +77,27 @@ class Listener:
             await asyncio.sleep(_GRACE_S)
             await runner.cleanup()
 
+    @property
+    def is_dark(self) -> bool:
+        """Whether connections are neither refused nor taken up."""
+        return self._dark is not None
+
+    def darken(self) -> None:
+        """A server without power refuses nothing: who connects waits in vain."""
+        if self._dark is None and self._runner is None:
+            self._dark = _listening(self._where)
+            self._dark.listen()
+
+    def lighten(self) -> None:
+        """There is a kernel again, which refuses what nobody listens to."""
+        if self._dark is not None:
+            self._dark.close()
+            self._dark = None
+
     async def end(self) -> None:
         """Close for good: running calls are given up too."""
         await self.close()
+        self.lighten()
         for call in self._running:
             call.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

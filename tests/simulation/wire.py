@@ -94,7 +94,7 @@ class Wire:
             await asyncio.sleep(deadline_s)
         if not self._world.site.machines[host].powered:
             await asyncio.sleep(min(NO_ROUTE_S, deadline_s))
-            raise TransportFailure(FailureKind.TIMEOUT, f"{address}: no route", sent=False)
+            raise TransportFailure(FailureKind.NO_HOST, f"{address}: no route", sent=False)
         if not self._world.reachable(host):
             await asyncio.sleep(0.001)
             raise TransportFailure(FailureKind.REFUSED, f"{address}: refused", sent=False)

@@ -103,6 +103,8 @@ class WorldTransport:
     ) -> JsonValue:
         self.asked.append(Asked(address, method, tuple(params), deadline_s))
         host = self._hosts[address]
+        if not self.world.site.machines[host].powered:
+            raise TransportFailure(FailureKind.NO_HOST, f"{address}: no route", sent=False)
         if not self.world.reachable(host):
             raise TransportFailure(FailureKind.REFUSED, f"{address}: refused", sent=False)
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +19,7 @@ from simulator.serve import Simulation, simulation
 from simulator.wire.certificates import Identity, identity
 from tests.xapi.inprocess import POOL, WEB1, sessions
 from xapi import https
-from xapi.https import HttpsTransport
+from xapi.https import HttpsTransport, kind_of_connecting
 from xapi.pool import PoolClient
 from xapi.transport import FailureKind, TransportFailure, UnknownCertificate, XapiFailure
 
@@ -203,6 +205,23 @@ async def test_nobody_there(shown: Identity) -> None:
     failure = await _failure(transport, address, 5.0)
     assert (failure.kind, failure.sent) == (FailureKind.REFUSED, False)
     await transport.close()
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (OSError(errno.ECONNREFUSED, ""), FailureKind.REFUSED),
+        (OSError(errno.ECONNRESET, ""), FailureKind.RESET),
+        (ConnectionAbortedError("in the handshake"), FailureKind.RESET),
+        (OSError(errno.ETIMEDOUT, ""), FailureKind.TIMEOUT),
+        (OSError(errno.EHOSTUNREACH, ""), FailureKind.NO_HOST),
+        (OSError(errno.ENETUNREACH, ""), FailureKind.UNREACHABLE),
+        (OSError(errno.EMFILE, ""), FailureKind.UNREACHABLE),
+        (socket.gaierror(socket.EAI_NONAME, ""), FailureKind.UNREACHABLE),
+    ],
+)
+def test_what_a_failed_connection_says_of_the_other_side(cause: OSError, kind: FailureKind) -> None:
+    assert kind_of_connecting(cause) is kind
 
 
 async def test_a_handshake_that_never_ends(

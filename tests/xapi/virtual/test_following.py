@@ -196,7 +196,7 @@ async def test_a_dead_master_is_looked_for_elsewhere(
 ) -> None:
     world.power_off("xen1")
     await asyncio.sleep(60)
-    assert watched.losses()[-1].reason == "Unreachable"
+    assert watched.losses()[-1].reason == "NoHost"
     asked = {call.address for call in transport.asked[-20:]}
     assert asked == set(ADDRESSES.values())
     # Members keep naming the dead master; no more than a look every few seconds comes of it.
@@ -208,7 +208,7 @@ async def test_a_restarted_toolstack_is_followed_by_a_new_session(
 ) -> None:
     world.faults.start("api-restart", 20.0)
     await asyncio.sleep(10)
-    assert watched.losses()[-1].reason == "Unreachable"
+    assert watched.losses()[-1].reason == "Refused"
     await asyncio.sleep(120)
     assert _observed(watched.latest).vms[WEB1].power is PowerState.RUNNING
     assert len(sessions(world)) == 1

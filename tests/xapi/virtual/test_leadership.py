@@ -361,19 +361,23 @@ async def test_slaves_answer_though_the_master_is_gone(watched: Watched, world: 
     assert await watched.client.probe(ADDRESSES["xen1"], 2.0) is False
 
 
-@pytest.mark.parametrize("fault", ["api-restart", "api-hang"])
-async def test_a_toolstack_that_is_down_or_hangs_is_silent(
-    watched: Watched, world: World, fault: str
+@pytest.mark.parametrize(("fault", "answers"), [("api-restart", None), ("api-hang", False)])
+async def test_a_toolstack_that_hangs_is_silent_and_one_that_restarts_cannot_be_told(
+    watched: Watched, world: World, fault: str, answers: bool | None
 ) -> None:
     world.faults.start(fault, 60.0, host="xen2")
     asked_s = asyncio.get_running_loop().time()
-    assert await watched.client.probe(ADDRESSES["xen2"], 2.0) is False
+    assert await watched.client.probe(ADDRESSES["xen2"], 2.0) is answers
     assert asyncio.get_running_loop().time() - asked_s <= 2.0
 
 
 STRANGER = UnknownCertificate("10.0.0.1", "AB")
 PAGE = TransportFailure(FailureKind.HTTP, "HTTP 404", sent=True)
 RESET = TransportFailure(FailureKind.RESET, "reset", sent=True)
+REFUSED = TransportFailure(FailureKind.REFUSED, "by a kernel that lives", sent=False)
+NO_NAME = TransportFailure(FailureKind.UNREACHABLE, "no such name", sent=False)
+NO_HOST = TransportFailure(FailureKind.NO_HOST, "no route to host", sent=False)
+LATE = TransportFailure(FailureKind.TIMEOUT, "no answer in time", sent=False)
 
 
 @pytest.mark.parametrize(
@@ -385,7 +389,11 @@ RESET = TransportFailure(FailureKind.RESET, "reset", sent=True)
         (XapiFailure("SESSION_AUTHENTICATION_FAILED", ["root", "no"]), True),
         (STRANGER, None),
         (PAGE, None),
-        (RESET, False),
+        (RESET, None),
+        (REFUSED, None),
+        (NO_NAME, None),
+        (NO_HOST, False),
+        (LATE, False),
     ],
 )
 async def test_what_counts_as_an_answer(answer: str | Exception, answers: bool | None) -> None:

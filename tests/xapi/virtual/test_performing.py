@@ -204,7 +204,7 @@ async def test_an_unreachable_pool_is_certain_not_to_have_done_it(
     world.faults.start("api-restart", 60.0)
     answer = await watched.client.perform("t1", StartOn(vm=WEB2, node=XEN2), LONG_S)
     assert isinstance(answer, Retry)
-    assert answer.reason == "Unreachable"
+    assert answer.reason == "Refused"
 
 
 async def test_a_stale_picture_is_not_acted_on(

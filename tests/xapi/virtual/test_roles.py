@@ -119,6 +119,7 @@ class Answering:
         (XapiFailure("MESSAGE_METHOD_UNKNOWN"), Role.UNKNOWN),
         (TransportFailure(FailureKind.TIMEOUT, "late", sent=True), Role.SILENT),
         (TransportFailure(FailureKind.REFUSED, "no", sent=False), Role.SILENT),
+        (TransportFailure(FailureKind.UNREACHABLE, "no such name", sent=False), Role.UNKNOWN),
         (TransportFailure(FailureKind.HTTP, "a web server", sent=True), Role.UNKNOWN),
     ],
 )

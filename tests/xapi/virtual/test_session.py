@@ -90,7 +90,7 @@ async def test_members_that_name_each_other_are_not_bounced_between() -> None:
 async def test_a_dead_master_is_named_once() -> None:
     transport = script(by_address(_1=slave_of(C), _2=slave_of(C), _3=GONE))
     failure = await failed(session(transport, A, B))
-    assert failure.reason == "Unreachable"
+    assert failure.reason == "Refused"
     assert transport.asked.count((C, LOGIN)) == 1
 
 
