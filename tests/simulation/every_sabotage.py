@@ -1,7 +1,7 @@
 """Every deliberately broken daemon, against the seed, seam or story that is known to catch it.
 
 `python -m tests.simulation.every_sabotage` ends with one line of figures, and with 1 where one is missed.
-The search for other seeds is `tests.simulation.sabotage`, `peers.peer_sabotage`, `fencing.fence_sabotage`.
+The search for other seeds is `tests.simulation.sabotage` and `peers.peer_sabotage`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Deliberately broken daemons that fence, by which the checkers prove that they can see.
 
-`python -m tests.simulation.fencing.fence_sabotage` looks for the first seed that catches each.
+`python -m tests.simulation.fencing.fence_sabotage NAME...` tries those of that name.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ from reconciler.edge.assembly import Assembly
 from reconciler.guarding import Guarding
 from reconciler.probing import Probing
 from reconciler.reconciler import Reconciler
-from tests.simulation.fencing.fence_episodes import run
 from tests.simulation.fencing.fence_story import tell
 from tests.simulation.sabotage import sabotaged
 
 Patch = pytest.MonkeyPatch
-MOST_SEEDS = 400
 
 
 def certifies_by_silence(patch: Patch) -> None:
@@ -140,20 +138,18 @@ def starts_without_proof(patch: Patch) -> None:
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to break the daemons, and a story, or a seed, that is known to catch it by a violation with
-    `words`."""
+    """A way to break the daemons, and the story that catches it by a violation with one of `words`."""
 
     sabotage: Callable[[Patch], None]
     words: tuple[str, ...]
-    story: str = ""
-    seed: int = 0
+    story: str
 
 
 TWICE = ("double-run", "which is on", "nothing is certified")
 FALSE = ("has not lost its power",)
 
 VARIANTS: Mapping[str, Variant] = {
-    "certifies by silence": Variant(certifies_by_silence, FALSE, seed=1),
+    "certifies by silence": Variant(certifies_by_silence, FALSE, "hang"),
     "believes the answer": Variant(believes_the_answer, FALSE, "bmc-lies-done"),
     "believes any device": Variant(believes_any_device, FALSE, "bmc-crosswired"),
     "asks no toolstack": Variant(
@@ -170,34 +166,26 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
-def caught(variant: Variant, seed: int | None = None) -> list[str]:
+def caught(variant: Variant) -> list[str]:
     """What the checkers say of the broken daemons, as far as it is about this."""
     with sabotaged(variant.sabotage):
-        violations = _violations(variant, variant.seed if seed is None else seed)
+        violations = tell(variant.story).violations
     return [v for v in violations if any(word in v for word in variant.words)]
 
 
-def _violations(variant: Variant, seed: int) -> Sequence[str]:
-    return tell(variant.story).violations if variant.story else run(seed).violations
-
-
 def main(names: list[str]) -> int:
-    """The story, or the first seed, that catches each variant."""
+    """Whether its story catches each variant."""
     logging.disable(logging.CRITICAL)
     missed = 0
     for name in names or VARIANTS:
-        by = _found(VARIANTS[name])
-        missed += by is None
-        sys.stdout.write(f"{name}: {'not caught' if by is None else f'caught by {by}'}\n")
+        variant = VARIANTS[name]
+        violations = caught(variant)
+        missed += not violations
+        said = f"caught by {variant.story}" if violations else "not caught"
+        sys.stdout.write(f"{name}: {said}\n")
         sys.stdout.flush()
     sys.stdout.write(f"{len(names or VARIANTS)} variants, {missed} not caught\n")
     return 1 if missed else 0
-
-
-def _found(variant: Variant) -> str | None:
-    if variant.story:
-        return variant.story if caught(variant) else None
-    return next((f"seed {seed}" for seed in range(1, MOST_SEEDS) if caught(variant, seed)), None)
 
 
 if __name__ == "__main__":
