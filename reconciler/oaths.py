@@ -27,10 +27,10 @@ from reconciler.deaths import Deaths
 from reconciler.decision import Decision, refused
 from reconciler.drilling import Seen
 from reconciler.facts import Facts
-from reconciler.foreseeing import Foreseen, foresee
 from reconciler.messages import READING, AskConfirmOff, AskFence, AskReadDevices, Reply
 from reconciler.observed import ObservedNode
 from reconciler.records import Fenced
+from reconciler.whatif import Outcome, VmLoss, fits
 from schema.model import Mode, Node
 
 UNUSED_S = 600.0
@@ -220,7 +220,7 @@ def _sworn(
         Reply(
             accepted=True,
             message=f"{certificate.id}: {node.name} is dead by oath of {ask.by}",
-            notes=tuple(_told(row) for row in foreseen(node, host, at)),
+            notes=tuple(_told(row) for row in fits(at, (node.name,))),
         ),
         entries=(Fenced(node=node.name, stage="proven", message=text),),
         facts=tuple(issued(certificate, adoption, at.ledger)),
@@ -236,17 +236,10 @@ def _serves(host: ObservedNode, at: Hearing) -> bool:
     )
 
 
-def foreseen(node: Node, host: ObservedNode, at: Hearing) -> tuple[Foreseen, ...]:
-    """What would become of the VMs of this node if it were dead."""
-    closed = dict(accused(at).closed())
-    adoption = adopt(at.desired, at.observed)
-    return foresee(node, host, at.observed, adoption, at.ledger, closed, at.journal)
-
-
-def _told(row: Foreseen) -> str:
-    if row.node is not None:
-        return f"{row.vm} is to run again on {row.node}"
-    return f"{row.vm} stays down: {row.reason}"
+def _told(row: VmLoss) -> str:
+    if row.outcome is Outcome.RETURNS:
+        return f"{row.object} is to run again on {row.to}"
+    return f"{row.object} stays down: {row.message}"
 
 
 def _supposing(at: Hearing, order: FenceOrder) -> Hearing:

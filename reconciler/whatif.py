@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 class VmLoss(Frozen, frozen=True, kw_only=True):
     """One VM on a node that falls silent. `object` is its name for people: in quotes where no file
-    of the tree names it. `on` is where it is, `to` where it would be started."""
+    of the tree names it. `on` is where it is, or died before, `to` where it would be started."""
 
     object: str
     on: str
@@ -126,15 +126,14 @@ def _promotion(supposed: Struck) -> Promotion | None:
 
 
 def _vms(supposed: Struck, came: Ran) -> Iterator[VmLoss]:
-    fates = {loss.node: loss for loss in supposed.nodes}
     adoption, observed = supposed.adoption, supposed.at.observed
     homes = {start.vm: adoption.node_name(start.node) for start in came.starts}
     wishes = {real.uuid: vm for vm, real in adoption.vms}
     own = service_vms(supposed.at.desired)
     rows: list[VmLoss] = []
     for uuid, real in observed.vms.items():
-        loss = fates.get(adoption.node_name(real.node))
-        if loss is None or real.power not in UP or uuid in own:
+        loss = _takes_along(real, supposed)
+        if loss is None or uuid in own:
             continue
         vm = wishes.get(uuid)
         if vm is None or not recoverable(vm):
@@ -146,6 +145,16 @@ def _vms(supposed: Struck, came: Ran) -> Iterator[VmLoss]:
         else:
             rows.append(_down(vm, real, loss, came))
     yield from sorted(rows, key=lambda row: (row.on, row.object))
+
+
+def _takes_along(real: ObservedVM, supposed: Struck) -> NodeLoss | None:
+    """Which of these nodes the VM is on, or died with before; None where none of them."""
+    lost = supposed.deaths.lost.get(real.uuid)
+    if real.power in UP:
+        home = supposed.adoption.node_name(real.node)
+    else:
+        home = lost.node if lost is not None else ""
+    return next((loss for loss in supposed.nodes if loss.node == home), None)
 
 
 def _spared(vm: VM | None, real: ObservedVM, loss: NodeLoss) -> VmLoss:

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 
 from membership.clock import Now
 from reconciler.actions import Action, Blocked, Rejection, Told
-from reconciler.adoption import adopt
 from reconciler.facts import Facts
-from reconciler.foreseeing import Foreseen
 from reconciler.memory import need_after
 from reconciler.messages import Authorship
-from reconciler.oaths import foreseen
 from reconciler.observed import ObservedVM
 from reconciler.placement import Board, Wanted
 from reconciler.timeline import Moment, timeline
+from reconciler.whatif import VmLoss, fits
 from schema.model import VM, Frozen, Identified
 
 
@@ -49,7 +47,7 @@ class Why(Frozen, frozen=True, kw_only=True):
     told: tuple[Told, ...] = ()
     past: Past | None = None
     placement: Candidate | None = None
-    recovery: tuple[Foreseen, ...] = ()
+    recovery: tuple[VmLoss, ...] = ()
     """Of a node: what becomes of its VMs if it is dead."""
     timeline: tuple[Moment, ...] = ()
     """Of a node: what the ledger tells of its death, oldest first."""
@@ -79,13 +77,11 @@ def explain(obj: str, facts: Facts, now: Now) -> Why:
     )
 
 
-def _recovery(name: str, facts: Facts) -> tuple[Foreseen, ...]:
+def _recovery(name: str, facts: Facts) -> tuple[VmLoss, ...]:
     at = facts.hearing
     if at is None or not name.startswith("node/"):
         return ()
-    nodes = adopt(at.desired, at.observed).nodes
-    found = next(((node, host) for node, host in nodes if f"node/{node.name}" == name), None)
-    return foreseen(*found, at) if found is not None else ()
+    return fits(at, (name.removeprefix("node/"),))
 
 
 def _present_name(obj: str, facts: Facts) -> str:

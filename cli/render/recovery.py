@@ -9,24 +9,24 @@ import msgspec
 
 from cli.render.text import Cell, Line, Span, line, table
 from cli.render.units import counted, span
-from reconciler.foreseeing import Foreseen
 from reconciler.status import BoundStatus, DeviceStatus, LockStatus
+from reconciler.whatif import Outcome, VmLoss
 
 
-def foreseen_lines(node: str, rows: Sequence[Foreseen], *, dies: bool = False) -> list[Line]:
+def foreseen_lines(node: str, rows: Sequence[VmLoss], *, dies: bool = False) -> list[Line]:
     """A row for each VM of a node that is, or would be, dead."""
     if not rows:
         return [line(f"no VM is on {node}")]
     verb = "dies" if len(rows) == 1 else "die"
     head = f"{counted(len(rows), 'VM')} on {node}{f' {verb} with it' if dies else ''}:"
-    cells = [(row.vm, _fate(row)) for row in rows]
+    cells = [(row.object, _fate(row)) for row in rows]
     return [line(head), *table(cells, indent=2)]
 
 
-def _fate(row: Foreseen) -> Cell:
-    if row.node is not None:
-        return f"runs again on {row.node}"
-    return Span(f"stays down: {row.reason}", "warn")
+def _fate(row: VmLoss) -> Cell:
+    if row.outcome is Outcome.RETURNS:
+        return f"runs again on {row.to}"
+    return Span(f"stays down: {row.message}", "warn")
 
 
 def device_lines(rows: Sequence[DeviceStatus]) -> list[Line]:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from membership.clock import Now
 from membership.ledger import Fact, FactValue, Freeze, Hold, Ledger
-from membership.proofs import Attempt, Drill
+from membership.proofs import Attempt, Drill, Lost
 from membership.roster import Voters
 from membership.view import Peer, PeerState, View, single
 from reconciler.accusing import Hearing
@@ -19,7 +19,7 @@ from reconciler.observed import Observed
 from reconciler.probing import Probing
 from reconciler.status import Verdict
 from reconciler.striking import Fate
-from reconciler.whatif import Outcome, WhatIf, foretold, verdict_of, what_if
+from reconciler.whatif import Outcome, WhatIf, fits, foretold, verdict_of, what_if
 from schema.model import Desired
 from tests.core.stage import EPOCH_S, desired, pool
 from tests.plan.expansion import MONO_S, identity
@@ -279,6 +279,25 @@ def test_the_master_is_replaced_first() -> None:
     found = what_if(hearing(wanted, real, tried()), ["xen2"])
     assert found.promotion is not None
     assert (found.promotion.master, found.promotion.candidate) == ("xen2", None)
+
+
+def test_what_died_there_before_is_among_what_comes_back() -> None:
+    """Its record is reset already, so that nothing in the pool ties it to its node any more."""
+    wanted = tree({"web1": {"state": "running"}, "big1": {"state": "running"}, "off1": {}})
+    real = pool(wanted, vms={"web1": {"on": "xen2"}, "big1": {"power": "Halted"}, "off1": {}})
+    lost = Lost(
+        vm=identity("vm", "big1"),
+        node="xen2",
+        host=identity("host", "xen2"),
+        certificate="C-1-1",
+    )
+    at = hearing(wanted, real, [(f"lost/{lost.vm}", lost)])
+    rows = {row.object: (row.on, row.outcome) for row in fits(at, ["xen2"])}
+    assert rows == {
+        "vm/web1": ("xen2", Outcome.RETURNS),
+        "vm/big1": ("xen2", Outcome.RETURNS),
+    }
+    assert fits(at, ["xen3"]) == ()
 
 
 def test_who_is_no_node_and_what_is_not_seen_are_refused() -> None:
