@@ -27,7 +27,6 @@ class Step(StrEnum):
     ACCUSED = "accused"
     ALL_OFF = "all-off"
     STILL_ON = "still-on"
-    SPARED = "spared"
     LEVEL_FAILED = "level-failed"
     EXHAUSTED = "exhausted"
     SWITCHED = "switched"
@@ -39,7 +38,6 @@ TABLE: Mapping[tuple[Rung, Step], Rung] = {
     (Rung.IDLE, Step.ACCUSED): Rung.LOOK,
     (Rung.LOOK, Step.ALL_OFF): Rung.PROVEN,
     (Rung.LOOK, Step.STILL_ON): Rung.SWITCH,
-    (Rung.LOOK, Step.SPARED): Rung.HELD,
     (Rung.LOOK, Step.LEVEL_FAILED): Rung.LOOK,
     (Rung.LOOK, Step.EXHAUSTED): Rung.HELD,
     (Rung.SWITCH, Step.SWITCHED): Rung.VERIFY,
