@@ -24,7 +24,7 @@ from schema.model import Frozen
 from schema.suggest import did_you_mean, listed
 
 
-class Reading(Frozen, frozen=True, kw_only=True):
+class Said(Frozen, frozen=True, kw_only=True):
     """What a device says of a node's power. `message` is for people, without secrets."""
 
     power: Power
@@ -32,7 +32,7 @@ class Reading(Frozen, frozen=True, kw_only=True):
 
 
 class Attempt(Frozen, frozen=True, kw_only=True):
-    """One try to switch. `ok` is what the agent says, no proof: that is a `Reading` afterwards."""
+    """One try to switch. `ok` is what the agent says, no proof: that is a `Said` afterwards."""
 
     ok: bool
     message: str
@@ -179,17 +179,17 @@ _STATUS = re.compile(r"^\s*status:\s*(on|off)\s*$", re.IGNORECASE | re.MULTILINE
 _POWER_CODES: Mapping[int, Power] = {0: Power.ON, 2: Power.OFF}
 
 
-def reading(ended: Ended) -> Reading:
+def power_said(ended: Ended) -> Said:
     """What a run with `status` says. Unknown unless code and words are one, and the words alone."""
     said = {Power(word.lower()) for word in _STATUS.findall(ended.out)}
     power = _POWER_CODES.get(ended.code)
     if power is not None and said == {power}:
-        return Reading(power=power, message=f"status is {power}")
+        return Said(power=power, message=f"status is {power}")
     if power is not None:
         words = " and ".join(sorted(said)) or "nothing"
         message = f"code {ended.code} means {power}, but it says {words}{_told(ended)}"
-        return Reading(power=Power.UNKNOWN, message=message)
-    return Reading(power=Power.UNKNOWN, message=failure(ended))
+        return Said(power=Power.UNKNOWN, message=message)
+    return Said(power=Power.UNKNOWN, message=failure(ended))
 
 
 def attempt(ended: Ended) -> Attempt:
@@ -207,15 +207,15 @@ def plugs(ended: Ended, separator: str = ",") -> frozenset[str] | None:
     return frozenset(line.split(separator, 1)[0].strip() for line in lines) or None
 
 
-def guarded(found: Reading, use: DeviceUse, listed_plugs: frozenset[str] | None) -> Reading:
+def guarded(found: Said, use: DeviceUse, listed_plugs: frozenset[str] | None) -> Said:
     """A reading of off, where the device lists the plug that it is of; else unknown."""
     if listed_plugs is None:
-        return Reading(power=Power.UNKNOWN, message=f"it says {found.power}, but lists no plugs")
+        return Said(power=Power.UNKNOWN, message=f"it says {found.power}, but lists no plugs")
     if use.plug in listed_plugs:
         return found
     there = listed(sorted(listed_plugs), 24)
     message = f'it has no plug "{use.plug}", so off means nothing; it lists {there}'
-    return Reading(power=Power.UNKNOWN, message=message)
+    return Said(power=Power.UNKNOWN, message=message)
 
 
 def failure(ended: Ended) -> str:

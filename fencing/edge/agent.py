@@ -1,6 +1,6 @@
 """The hands of fencing: asks devices for their power and switches them, through fence agents.
 
-Decides nothing. Whatever goes wrong is a `Reading` of unknown or an `Attempt` that failed, with a
+Decides nothing. Whatever goes wrong is a `Said` of unknown or an `Attempt` that failed, with a
 text for people; secrets are in none of them. Every `until_s` is an instant of CLOCK_BOOTTIME, by
 which whatever was begun is over: a leader counts it from its lease.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fencing import agents, ipmi, metadata
-from fencing.agents import Attempt, Ended, Reading
+from fencing.agents import Attempt, Ended, Said
 from fencing.binding import Identity
 from fencing.devices import Action, DeviceUse, Guard
 from fencing.edge import redfish
@@ -48,18 +48,18 @@ class Agents:
         self._own_programs = own_programs
         self._metadata: dict[tuple[Path, int], Metadata] = {}
 
-    async def read_power(self, use: DeviceUse, until_s: float) -> Reading:
+    async def read_power(self, use: DeviceUse, until_s: float) -> Said:
         """The node's power as the device says it."""
         try:
-            found = agents.reading(await self._run(use, Action.STATUS, until_s))
+            found = agents.power_said(await self._run(use, Action.STATUS, until_s))
             if found.power is not Power.OFF or Guard.LISTED not in use.guards:
                 return found
             # A plug that does not exist is off too, for several of these agents.
             return agents.guarded(found, use, await self._plugs(use, until_s))
         except _Unfit as error:
-            return Reading(power=Power.UNKNOWN, message="; ".join(error.args))
+            return Said(power=Power.UNKNOWN, message="; ".join(error.args))
 
-    async def look(self, use: DeviceUse, until_s: float) -> tuple[Reading, Identity | None]:
+    async def look(self, use: DeviceUse, until_s: float) -> tuple[Said, Identity | None]:
         """State and identity in one go: what is believed of a device was just said by that one."""
         async with asyncio.TaskGroup() as both:
             power = both.create_task(self.read_power(use, until_s))

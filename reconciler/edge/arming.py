@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from fencing.agents import Attempt, Reading
+from fencing.agents import Attempt, Said
 from fencing.binding import Identity
 from fencing.devices import DeviceUse
 from reconciler.power import DeviceFound
@@ -15,7 +15,7 @@ from reconciler.power import DeviceFound
 class Agents(Protocol):
     """Each `until_s` is an instant of CLOCK_BOOTTIME by which whatever was begun is over."""
 
-    async def look(self, use: DeviceUse, until_s: float) -> tuple[Reading, Identity | None]: ...
+    async def look(self, use: DeviceUse, until_s: float) -> tuple[Said, Identity | None]: ...
 
     async def power_off(self, use: DeviceUse, until_s: float) -> Attempt: ...
 
@@ -28,12 +28,12 @@ class Armed:
 
     async def look(self, use: DeviceUse, within_s: float) -> DeviceFound:
         """What the device says of itself and of the node's power."""
-        reading, identity = await self._agents.look(use, _now_s() + within_s)
+        said, identity = await self._agents.look(use, _now_s() + within_s)
         return DeviceFound(
             device=use.device,
-            power=reading.power.value,
+            power=said.power.value,
             identity=identity,
-            message=reading.message,
+            message=said.message,
         )
 
     async def off(self, use: DeviceUse, within_s: float) -> str:

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from fencing.agents import (
     Ended,
-    Reading,
+    Said,
     attempt,
     faults,
     guarded,
     plugs,
-    reading,
+    power_said,
     redacted,
     request,
     secrets,
@@ -129,15 +129,15 @@ def test_a_secret_of_the_wrong_form_is_not_shown() -> None:
     ],
 )
 def test_a_status_counts_where_code_and_words_agree(ended: Ended, power: Power) -> None:
-    assert reading(ended).power is power
+    assert power_said(ended).power is power
 
 
 def test_why_it_is_unknown_is_said() -> None:
-    assert reading(Ended(code=2, err="no such file")).message == (
+    assert power_said(Ended(code=2, err="no such file")).message == (
         "code 2 means off, but it says nothing: no such file"
     )
-    assert reading(Ended(code=124, err="a\nb\n\n")).message == "killed at its deadline: a; b"
-    assert reading(Ended(code=139)).message == "ended by signal 11"
+    assert power_said(Ended(code=124, err="a\nb\n\n")).message == "killed at its deadline: a; b"
+    assert power_said(Ended(code=139)).message == "ended by signal 11"
 
 
 def test_an_attempt_is_what_the_agent_says() -> None:
@@ -155,7 +155,7 @@ def test_plugs_that_are_listed() -> None:
 
 
 def test_off_counts_for_a_plug_that_is_there() -> None:
-    off = Reading(power=Power.OFF, message="status is off")
+    off = Said(power=Power.OFF, message="status is off")
     strip = use("fence_apc_snmp", plug="9", ip="10.0.2.1")
     assert guarded(off, strip, frozenset({"8", "9"})) == off
     missing = guarded(off, strip, frozenset({"7", "8"}))
