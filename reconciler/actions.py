@@ -108,17 +108,6 @@ class DeclareDead(NodeCall, tag="declare_dead", frozen=True, kw_only=True):
     VMs any more, and its locks on disks are freed. It proves as little as `ResetPower`."""
 
 
-class SyncDatabase(Frozen, tag_field="call", tag="sync_database", frozen=True, kw_only=True):
-    """Have the master send its database to every other node. `pool` is the pool's uuid."""
-
-    pool: str
-
-    @property
-    def subject(self) -> str:
-        """As of a VM's call."""
-        return self.pool
-
-
 AnyVmCall = (
     StartOn
     | ResumeOn
@@ -135,7 +124,7 @@ AnyVmCall = (
     | ResetPower
 )
 AnyNodeCall = DisableNode | EnableNode | DeclareDead
-Call = AnyVmCall | AnyNodeCall | SyncDatabase
+Call = AnyVmCall | AnyNodeCall
 
 # --- outcomes -------------------------------------------------------------------------------------
 

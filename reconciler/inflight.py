@@ -34,7 +34,6 @@ from reconciler.actions import (
     Stalled,
     StartOn,
     Suspend,
-    SyncDatabase,
     Unpause,
     Unsure,
     VmCall,
@@ -70,7 +69,6 @@ TASK_NAMES: dict[type, str] = {
     DisableNode: "host.disable",
     EnableNode: "host.enable",
     DeclareDead: "host.declare_dead",
-    SyncDatabase: "pool.sync_database",
 }
 """How XenAPI names the tasks of our calls, with or without `Async.` before it."""
 
@@ -140,7 +138,7 @@ def operations_on(call: Call, observed: Observed) -> tuple[Operation, ...]:
     What was under way on a server that died may show for ever, and is none of the calls that write it
     off: those show as tasks alone.
     """
-    if isinstance(call, ResetPower | DeclareDead | SyncDatabase):
+    if isinstance(call, ResetPower | DeclareDead):
         return ()
     if isinstance(call, VmCall):
         vm = observed.vms.get(call.vm)
@@ -150,18 +148,13 @@ def operations_on(call: Call, observed: Observed) -> tuple[Operation, ...]:
 
 
 def judge(flight: InFlight, observed: Observed) -> Outcome:
-    """What the records say became of a call that is over. The answer only explains a failure.
-
-    One call leaves nothing in the records: of `SyncDatabase` the answer is all there is.
-    """
+    """What the records say became of a call that is over. The answer only explains a failure."""
     held = achieved(flight.call, observed)
     if held is None:
         return Stalled(reason="ObjectGone", message="the object is no longer in the pool")
     if held:
         return Done()
     match flight.answer:
-        case Done() if isinstance(flight.call, SyncDatabase):
-            return Done()
         case Retry() | Stalled() as failure:
             return failure
         case Unsure(reason=reason, message=message):
@@ -173,12 +166,7 @@ def judge(flight: InFlight, observed: Observed) -> Outcome:
 
 
 def achieved(call: Call, observed: Observed) -> bool | None:
-    """Whether the pool shows what this call was to bring about; None if its object is gone.
-
-    Never for `SyncDatabase`: the pool does not show how old the copies on its other nodes are.
-    """
-    if isinstance(call, SyncDatabase):
-        return False if observed.pool.uuid == call.pool else None
+    """Whether the pool shows what this call was to bring about; None if its object is gone."""
     if isinstance(call, NodeCall):
         return _node_achieved(call, observed)
     return _vm_achieved(call, observed)
@@ -288,9 +276,8 @@ _TIMEOUTS_S: dict[type, float] = {
     PoolMigrate: 1800.0,
     ResetPower: 180.0,
     DeclareDead: 900.0,
-    SyncDatabase: 180.0,
 }
-"""The last three have the master call servers that do not answer, one after another: up to 130 s each
+"""The last two have the master call servers that do not answer, one after another: up to 130 s each
 until TCP gives up, and `DeclareDead` does so anew for every VM that the records place there."""
 
 

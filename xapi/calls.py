@@ -22,7 +22,6 @@ from reconciler.actions import (
     SetVcpusMax,
     StartOn,
     Suspend,
-    SyncDatabase,
     Unpause,
 )
 from schema.model import Frozen
@@ -92,9 +91,6 @@ class _Objects:
         ref = self.host(uuid)
         self._idle(self._tables.host[ref])
         return ref
-
-    def pool(self, uuid: str) -> str:
-        return self._existing("pool", uuid, "the pool")
 
     def network(self, uuid: str) -> str:
         return self._existing("network", uuid, "the migration network")
@@ -216,10 +212,3 @@ def _enable(call: EnableNode, objects: _Objects) -> Request:
 @_request.register
 def _declare_dead(call: DeclareDead, objects: _Objects) -> Request:
     return Request(method="host.declare_dead", params=(objects.host(call.node),))
-
-
-@_request.register
-def _sync_database(call: SyncDatabase, objects: _Objects) -> Request:
-    # It takes no argument, and must not reach another pool than was meant.
-    objects.pool(call.pool)
-    return Request(method="pool.sync_database", params=())

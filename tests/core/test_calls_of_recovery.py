@@ -17,11 +17,10 @@ from reconciler.actions import (
     ResetPower,
     Retry,
     Stalled,
-    SyncDatabase,
     Unsure,
     Verb,
 )
-from reconciler.inflight import SETTLE_S, achieved, operations_on, settle, timeout_s
+from reconciler.inflight import achieved, operations_on, settle, timeout_s
 from reconciler.journal import replay
 from reconciler.observed import (
     Disk,
@@ -42,7 +41,6 @@ RESET = replace(THERE, power=PowerState.HALTED, node=None)
 CLEAN = replace(RESET, disks=(replace(DISK, locked_by=("other",)),))
 
 DEAD = DeclareDead(node="host")
-SYNC = SyncDatabase(pool="pool")
 
 
 def pool(
@@ -131,33 +129,12 @@ def test_a_lost_answer_is_not_over_while_a_task_may_be_it(name: str, over: bool)
     assert (outcome(DEAD, Unsure(reason="Timeout"), seen) is not None) is over
 
 
-def test_the_answer_is_all_there_is_of_a_database_that_was_sent_round() -> None:
-    assert achieved(SYNC, pool(CLEAN)) is False
-    assert outcome(SYNC, Done(), pool(CLEAN)) == Done()
-    busy = Retry(reason="PoolBusy", after_s=30.0)
-    assert outcome(SYNC, busy, pool(CLEAN)) == busy
-
-
-def test_a_lost_answer_about_the_database_means_to_ask_again() -> None:
-    lost = Unsure(reason="AnswerLost")
-    soon = pool(CLEAN, as_of_s=102.0 + SETTLE_S - 0.1)
-    assert outcome(SYNC, lost, soon) is None
-    found = outcome(SYNC, lost, pool(CLEAN))
-    assert isinstance(found, Retry)
-    assert found.reason == "AnswerLost"
-
-
-def test_the_database_of_another_pool_is_not_ours() -> None:
-    found = outcome(SyncDatabase(pool="other"), Done(), replace(pool(CLEAN), complete=True))
-    assert found == Stalled(reason="ObjectGone", message="the object is no longer in the pool")
-
-
 def test_each_is_about_one_object() -> None:
-    calls = (ResetPower(vm="vm"), DEAD, DisableNode(node="host"), SYNC)
-    assert [call.subject for call in calls] == ["vm", "host", "host", "pool"]
+    calls = (ResetPower(vm="vm"), DEAD, DisableNode(node="host"))
+    assert [call.subject for call in calls] == ["vm", "host", "host"]
 
 
-@pytest.mark.parametrize("call", [ResetPower(vm="vm"), DEAD, SYNC])
+@pytest.mark.parametrize("call", [ResetPower(vm="vm"), DEAD])
 def test_what_was_under_way_on_a_dead_server_holds_no_call_open(call: Call) -> None:
     busy = replace(THERE, operations=(Operation(kind="pool_migrate"),))
     seen = pool(busy)
@@ -171,4 +148,3 @@ def test_servers_that_do_not_answer_take_their_time() -> None:
     """TCP gives up after some 130 s, and one is asked again for every VM that is to be reset."""
     assert timeout_s(DEAD) == 900.0
     assert timeout_s(ResetPower(vm="vm")) > 130.0
-    assert timeout_s(SYNC) > 130.0

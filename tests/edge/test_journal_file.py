@@ -30,7 +30,6 @@ from reconciler.actions import (
     SetMemory,
     Stalled,
     StartOn,
-    SyncDatabase,
     Unsure,
     Verb,
 )
@@ -257,8 +256,8 @@ def test_a_crash_between_the_new_file_and_the_old_ones_end(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["00000002.jsonl"]
 
 
-VMS, NODES, POOLS = ("vm-a", "vm-b"), ("host-a",), ("pool-a",)
-SUBJECTS = st.sampled_from(VMS + NODES + POOLS)
+VMS, NODES = ("vm-a", "vm-b"), ("host-a",)
+SUBJECTS = st.sampled_from(VMS + NODES)
 OUTCOMES: st.SearchStrategy[Outcome] = st.sampled_from(
     [Done(), Retry(reason="r"), Stalled(reason="s")]
 )
@@ -269,8 +268,6 @@ REASONS = st.sampled_from(["one", "two"])
 def calls(subject: str) -> Sequence[Call]:
     if subject in NODES:
         return (DisableNode(node=subject), EnableNode(node=subject), DeclareDead(node=subject))
-    if subject in POOLS:
-        return (SyncDatabase(pool=subject),)
     return (
         CleanShutdown(vm=subject),
         ResetPower(vm=subject),

@@ -29,7 +29,6 @@ from reconciler.actions import (
     SetVcpusMax,
     StartOn,
     Suspend,
-    SyncDatabase,
     Unpause,
     VmCall,
 )
@@ -189,8 +188,6 @@ class ModelPool:
         self.observed = replace(self.observed, tasks=(*self.observed.tasks, task))
 
     def _commit(self, call: Call) -> None:
-        if isinstance(call, SyncDatabase):
-            return
         if isinstance(call, NodeCall):
             node = replace(self.observed.nodes[call.node], enabled=isinstance(call, EnableNode))
             self.observed = replace(self.observed, nodes={**self.observed.nodes, call.node: node})

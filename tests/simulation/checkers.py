@@ -30,7 +30,6 @@ from reconciler.actions import (
     SetVcpusMax,
     StartOn,
     Suspend,
-    SyncDatabase,
     Unpause,
 )
 from reconciler.observed import STALE_AFTER_S, Observed
@@ -58,7 +57,6 @@ METHODS: Mapping[type[Call], str] = {
     DisableNode: "host.disable",
     EnableNode: "host.enable",
     DeclareDead: "host.declare_dead",
-    SyncDatabase: "pool.sync_database",
 }
 
 REPEATABLE = frozenset(

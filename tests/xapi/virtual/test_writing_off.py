@@ -6,19 +6,17 @@ import asyncio
 
 import pytest
 
-from reconciler.actions import Call, DeclareDead, Done, ResetPower, Retry, Stalled, SyncDatabase
+from reconciler.actions import Call, DeclareDead, Done, ResetPower, Retry, Stalled
 from reconciler.inflight import achieved
 from reconciler.observed import Observed, ObservedVM, PowerState
 from simulator.world import World
 from tests.xapi.inprocess import (
     DEAF,
     MUTE,
-    POOL_UUID,
     WEB1,
     XEN1,
     XEN2,
     XEN3,
-    WorldTransport,
 )
 from tests.xapi.virtual.conftest import Watched
 
@@ -67,11 +65,6 @@ async def test_a_node_is_written_off_with_all_that_it_had(watched: Watched, worl
     assert vm_of(watched, DEAF).power is PowerState.HALTED
 
 
-async def test_the_database_is_sent_round(watched: Watched, transport: WorldTransport) -> None:
-    assert await watched.client.perform("t1", SyncDatabase(pool=POOL_UUID), LONG_S) == Done()
-    assert transport.count("Async.pool.sync_database") == 1
-
-
 REFUSALS = [
     (ResetPower(vm=MUTE), Stalled, "HostIsLive"),
     (ResetPower(vm=WEB1), Stalled, "DomainExists"),
@@ -79,7 +72,6 @@ REFUSALS = [
     (DeclareDead(node=XEN1), Stalled, "HostIsLive"),
     (ResetPower(vm="0000"), Retry, "ObjectGone"),
     (DeclareDead(node="0000"), Retry, "ObjectGone"),
-    (SyncDatabase(pool="0000"), Retry, "ObjectGone"),
 ]
 
 
