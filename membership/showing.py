@@ -6,13 +6,13 @@ from membership.detector import Detector
 from membership.heartbeat import DISK
 from membership.roster import Candidacy, Member, Roster
 from membership.shared_disk import SharedDisk
-from membership.view import Peer, PeerState
+from membership.view import DISK_CHANNEL, Peer, PeerState
 
 
 def channels(member: Member, roster: Roster) -> list[tuple[str, int]]:
     """(name, number) of the channels to this member."""
     found = [(f"net{number + 1}", number) for number in range(len(member.addresses))]
-    return [*found, ("disk", DISK)] if roster.disk is not None else found
+    return [*found, (DISK_CHANNEL, DISK)] if roster.disk is not None else found
 
 
 def peers(

@@ -17,6 +17,9 @@ SOCKET = "heartbeatd.sock"
 LEDGER = "ledger"
 """Note of a peer: the digest of its ledger. One that says nothing of it is not known to have ours."""
 
+DISK_CHANNEL = "disk"
+"""The channel by which a peer is heard, and cannot be told anything."""
+
 
 class PeerState(StrEnum):
     """What is believed of a peer. `dead` is a belief; proof is a certificate's business."""
@@ -30,7 +33,7 @@ class PeerState(StrEnum):
 
 
 class Peer(Frozen, frozen=True, kw_only=True):
-    """One peer. `channels` by name (`net1`, `net2`, `disk`); `last_heard_s` is the age of its last
+    """One peer. `channels` by name (`net1`, `net2`, `DISK_CHANNEL`); `last_heard_s` is the age of its last
     fresh message in seconds, None where it was never heard.
 
     `sees` are the peers that it says it hears; `notes` are what its `cxmd` tells of itself (`ledger`,

@@ -62,11 +62,6 @@ class Hearing:
         """That of the next fact."""
         return (self.view.term, self.ledger.next_seq)
 
-    @property
-    def boots(self) -> dict[str, str]:
-        """What the pool shows of each host's boot."""
-        return {uuid: host.boot_hint for uuid, host in self.observed.nodes.items()}
-
 
 def forbidden(at: Hearing) -> tuple[str, str, str] | None:
     """The standing reason why nobody is fenced or put in a dead one's place, with its remedy."""
@@ -119,7 +114,7 @@ class _Court:
         }
         self._promotion = under_way(hearing.ledger)
         self._pool = self._reporting()
-        self._proofs = proofs(hearing.ledger, hearing.now, hearing.boots)
+        self._proofs = proofs(hearing.ledger, hearing.now, hearing.observed.boots)
         self._guests = self._at_stake()
         self._drains = hearing.ledger.drains()
 
@@ -146,7 +141,7 @@ class _Court:
             for uuid, host in observed.nodes.items()
             if host.live and self._joined(uuid) and self._answers(named.get(uuid))
         )
-        return Pool(frozenset(observed.nodes), reporting, self._at.boots)
+        return Pool(frozenset(observed.nodes), reporting, observed.boots)
 
     def _joined(self, host: str) -> bool:
         """Under a new master nobody answers for itself who has not compared what it runs with what that
@@ -338,7 +333,7 @@ SLACK_S = 1.0
 def proof_age_s(node: Node, at: Hearing) -> float | None:
     """For how long this node has had its certificate; None where none holds."""
     uuid = node.host.uuid if node.host is not None else ""
-    held: Proof | None = proofs(at.ledger, at.now, at.boots).get(uuid)
+    held: Proof | None = proofs(at.ledger, at.now, at.observed.boots).get(uuid)
     if held is None:
         return None
     return at.now.epoch_s - at.ledger.facts[f"{CERTIFICATE}{node.name}"].at_epoch_s

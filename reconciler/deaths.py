@@ -106,8 +106,7 @@ def headless(ledger: Ledger, observed: Observed | None) -> bool:
 def calm(observed: Observed, ledger: Ledger) -> Deaths:
     """As the pool's own records have it, where nobody is heard or asked: who is live answers."""
     live = frozenset(uuid for uuid, host in observed.nodes.items() if host.live)
-    boots = {uuid: host.boot_hint for uuid, host in observed.nodes.items()}
-    return Deaths(ledger, observed, Pool(frozenset(observed.nodes), live, boots))
+    return Deaths(ledger, observed, Pool(frozenset(observed.nodes), live, observed.boots))
 
 
 _CLOSED: Mapping[Belief, str] = {

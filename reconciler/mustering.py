@@ -56,7 +56,6 @@ def muster(
 ) -> Roster:
     """The roster that this tree means, and who still votes without being in it. `tree` is its revision
     and digest."""
-    beat = desired.cluster.heartbeat
     places = _addresses(desired, founded)
     slots = _slots([*places], founded)
     return Roster(
@@ -64,11 +63,7 @@ def muster(
         me=me,
         members=tuple(_member(name, places[name], peering, slots) for name in sorted(places)),
         voters=_voters(founded),
-        timing=Timing(
-            interval_s=beat.interval_s,
-            suspect_after_s=beat.suspect_after_s,
-            dead_after_s=beat.dead_after_s,
-        ),
+        timing=timing(desired),
         disk=_voting_disk(me, desired, founded),
         engine=peering.engine,
         revision=tree[0],
@@ -78,6 +73,16 @@ def muster(
             for name, place in sorted(slots.items())
             if name not in places
         ),
+    )
+
+
+def timing(desired: Desired) -> Timing:
+    """What this tree says of heartbeats, and all that follows from it."""
+    beat = desired.cluster.heartbeat
+    return Timing(
+        interval_s=beat.interval_s,
+        suspect_after_s=beat.suspect_after_s,
+        dead_after_s=beat.dead_after_s,
     )
 
 

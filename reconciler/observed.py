@@ -229,6 +229,11 @@ class Observed(Frozen, frozen=True, kw_only=True):
     def age_s(self, mono_s: float) -> float:
         return max(0.0, mono_s - self.as_of_s)
 
+    @property
+    def boots(self) -> dict[str, str]:
+        """The hint at each host's boot, by its uuid."""
+        return {uuid: host.boot_hint for uuid, host in self.nodes.items()}
+
 
 STALE_AFTER_S = 15.0
 """An observation older than this reads as unknown: nothing is decided from it."""

@@ -11,13 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from membership.ledger import Ledger
-from membership.view import LEDGER, PeerState, View
+from membership.view import DISK_CHANNEL, LEDGER, PeerState, View
 
 _HERE = (PeerState.ALIVE, PeerState.SUSPECT)
-
-
-DISK = "disk"
-"""The channel by which a peer is heard, and cannot be told anything."""
 
 
 def others(view: View) -> tuple[str, ...]:
@@ -39,7 +35,7 @@ def _within_reach(name: str, view: View) -> bool:
     peer = view.peers.get(name)
     if peer is None or peer.state not in _HERE:
         return False
-    cables = [state for channel, state in peer.channels.items() if channel != DISK]
+    cables = [state for channel, state in peer.channels.items() if channel != DISK_CHANNEL]
     return not cables or any(state in _HERE for state in cables)
 
 

@@ -300,6 +300,6 @@ def _known(deaths: Deaths, at: Hearing, proven: Iterable[NodeLoss]) -> Deaths:
         ledger=at.ledger,
         observed=at.observed,
         verdicts={**deaths.verdicts, **dead},
-        proofs=proofs(at.ledger, at.now, at.boots),
+        proofs=proofs(at.ledger, at.now, at.observed.boots),
         lost={lost.vm: lost for lost in at.ledger.values(Lost)},
     )

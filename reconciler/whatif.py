@@ -14,6 +14,7 @@ from reconciler.adoption import adopt, service_vms
 from reconciler.course import Began, Ran, ran
 from reconciler.deaths import recoverable
 from reconciler.messages import Reply
+from reconciler.mustering import timing
 from reconciler.observed import STALE_AFTER_S, ObservedVM
 from reconciler.status import Verdict
 from reconciler.striking import Fate, NodeLoss, Struck, bereft, silence_s, struck
@@ -224,9 +225,6 @@ OFF_S = 5.0
 TAKEOVER_S = 4.0
 """What a new leader needs beside the waiting, to claim its term and look at the pool anew."""
 
-EFFECT_S = 3.0
-"""As membership has it: so long a call of the old leader's may still be on its way."""
-
 REFUSED_S = 10.0
 """Until the pool gives up reaching a dead server, mostly. Both the reset of the records and the
 write-off of the host wait for that."""
@@ -243,8 +241,8 @@ def _noticed_s(at: Hearing, supposed: Struck) -> float:
     judged_s = silence_s(at) + at.desired.cluster.heartbeat.interval_s
     if at.view.leader not in {loss.node for loss in supposed.nodes}:
         return judged_s
-    lease_s = at.desired.cluster.heartbeat.suspect_after_s
-    return max(judged_s, 2.01 * lease_s + EFFECT_S + TAKEOVER_S)
+    beat = timing(at.desired)
+    return max(judged_s, beat.promise_s + beat.wait_s + TAKEOVER_S)
 
 
 def _proven_s(at: Hearing, supposed: Struck) -> float:

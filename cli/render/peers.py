@@ -10,6 +10,7 @@ import msgspec
 from cli.render.rows import FAULT_SIGN, UNKNOWN_SIGN
 from cli.render.text import Cell, Line, Span, Style, line, table
 from cli.render.units import counted, span
+from membership.view import DISK_CHANNEL
 from reconciler.status import Leadership, LeaderState, PeerStatus, Status
 
 ALIVE = "alive"
@@ -79,7 +80,7 @@ def _rows(status: Status) -> list[Line]:
 
 
 def _disk_last(channel: str) -> tuple[bool, str]:
-    return channel == "disk", channel
+    return channel == DISK_CHANNEL, channel
 
 
 def _cells(peer: PeerStatus, channels: Sequence[str], status: Status) -> Sequence[Cell]:
@@ -230,7 +231,7 @@ def _own_fault(status: Status) -> Iterator[Line]:
 def _voteless(status: Status) -> Iterator[Line]:
     """Two voters with a disk that does not vote (yet, or any more) only ever act together."""
     leadership = status.leadership
-    there = [peer.name for peer in status.peers if "disk" in peer.channels]
+    there = [peer.name for peer in status.peers if DISK_CHANNEL in peer.channels]
     if len(leadership.voters) == 2 and there and not leadership.disk_votes:
         names = " and ".join(leadership.voters)
         text = f" the disk has no vote: without it neither of {names} leads alone"
