@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from fencing import brake
 from fencing.brake import Run
-from fencing.evidence import CERTIFICATE, Proof, absent, proofs
+from fencing.evidence import CERTIFICATE, absent, proofs
 from fencing.judgement import Accuser, Probes, Rules, Sight, judge
 from fencing.may_run import NOW, Pool, known, places
 from membership.clock import Now
@@ -34,7 +35,7 @@ SETTLE_INTERVALS = 2.0
 """Two peers that one blow struck are last heard up to an interval apart, and found so with another."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hearing:
     """What there is to judge by. `leads`: whether this node may act on what it finds, by fence devices
     and in an emergency; `acts`: whether it may also make calls in the pool."""
@@ -49,6 +50,11 @@ class Hearing:
     leads: bool
     now: Now
     acts: bool = False
+
+    @cached_property
+    def adoption(self) -> Adoption:
+        """Worked out once, however many judge by it: in a large pool it takes its time."""
+        return adopt(self.desired, self.observed)
 
     @property
     def fresh(self) -> bool:
@@ -106,15 +112,15 @@ def accused(hearing: Hearing) -> Deaths:
 class _Court:
     def __init__(self, hearing: Hearing) -> None:
         self._at = hearing
-        self._adoption: Adoption = adopt(hearing.desired, hearing.observed)
+        self._adoption = hearing.adoption
         self._orders = {
             order.node: order
             for order in hearing.ledger.values(FenceOrder)
             if order.until_epoch_s > hearing.now.epoch_s
         }
         self._promotion = under_way(hearing.ledger)
-        self._pool = self._reporting()
         self._proofs = proofs(hearing.ledger, hearing.now, hearing.observed.boots)
+        self._pool = self._reporting()
         self._guests = self._at_stake()
         self._drains = hearing.ledger.drains()
 
@@ -156,11 +162,18 @@ class _Court:
         whole cluster: the pool's own word does for it."""
         if node is None or self._at.view.alone:
             return True
-        age_s = proof_age_s(node, self._at)
+        age_s = self._proof_age_s(node)
         peer = self._peer(node)
         if peer is not None and peer.state is PeerState.ALIVE:
             return heard_since(peer, age_s)
         return answers_since(node.name, self._at, age_s)
+
+    def _proof_age_s(self, node: Node) -> float | None:
+        """For how long this node has had its certificate; None where none holds."""
+        if node.host is None or node.host.uuid not in self._proofs:
+            return None
+        fact = self._at.ledger.facts[f"{CERTIFICATE}{node.name}"]
+        return self._at.now.epoch_s - fact.at_epoch_s
 
     def _peer(self, node: Node) -> Peer | None:
         """The daemon whose life is a sign of the server's: not one that runs on another machine."""
@@ -192,7 +205,7 @@ class _Court:
         if peer is None:
             return None
         alive = peer.state is PeerState.ALIVE
-        if alive and not heard_since(peer, proof_age_s(node, self._at)):
+        if alive and not heard_since(peer, self._proof_age_s(node)):
             return PeerState.DEAD
         return peer.state
 
@@ -328,15 +341,6 @@ class _Court:
 
 SLACK_S = 1.0
 """What was sent before a power-off may be heard so long after it."""
-
-
-def proof_age_s(node: Node, at: Hearing) -> float | None:
-    """For how long this node has had its certificate; None where none holds."""
-    uuid = node.host.uuid if node.host is not None else ""
-    held: Proof | None = proofs(at.ledger, at.now, at.observed.boots).get(uuid)
-    if held is None:
-        return None
-    return at.now.epoch_s - at.ledger.facts[f"{CERTIFICATE}{node.name}"].at_epoch_s
 
 
 def heard_since(peer: Peer, age_s: float | None) -> bool:

@@ -18,7 +18,6 @@ from fencing.ladder import Fail, Ladder, Look, Order, Prove, Rung, Switch
 from membership.ledger import LOST, Withdrawn
 from membership.proofs import Attempt, Certificate, FenceOrder, Unproven
 from reconciler.accusing import Hearing
-from reconciler.adoption import adopt
 from reconciler.aftermath import Shot, doubted, ended, issued, quiet
 from reconciler.blackout import noted
 from reconciler.deaths import Deaths, followed
@@ -85,7 +84,7 @@ class Guarding:
             self._ladders.clear()
             self._drilling.last.clear()
             return wants
-        adoption = adopt(at.desired, at.observed)
+        adoption = at.adoption
         for certificate, why in doubted(at, deaths, adoption, self._shots):
             self._void(certificate, why, at, wants)
         if at.fresh and deaths.promotion is None:
@@ -122,7 +121,7 @@ class Guarding:
     def looked(self, event: PowerLooked, at: Hearing, deaths: Deaths) -> Moves:
         """Take in what devices showed."""
         wants = Moves()
-        nodes = adopt(at.desired, at.observed).nodes
+        nodes = at.adoption.nodes
         found = next(((node, host) for node, host in nodes if node.name == event.node), None)
         ladder = self._ladders.get(event.node)
         if found is None or ladder is None or not at.leads:
@@ -209,7 +208,7 @@ class Guarding:
         )
         text = f"{certificate.id}: {certificate.evidence}"
         wants.entries.append(Fenced(node=name, stage="proven", message=text))
-        for key, value in issued(certificate, adopt(at.desired, at.observed), at.ledger):
+        for key, value in issued(certificate, at.adoption, at.ledger):
             wants.facts.append((key, value, at.view.term))
 
     def _fail(self, case: _Case, message: str, at: Hearing, wants: Moves) -> None:

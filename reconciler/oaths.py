@@ -21,7 +21,6 @@ from membership.ledger import Fact, FactValue
 from membership.proofs import Certificate, FenceOrder, Tie
 from membership.view import PeerState
 from reconciler.accusing import Hearing, accused
-from reconciler.adoption import adopt
 from reconciler.aftermath import issued
 from reconciler.deaths import Deaths
 from reconciler.decision import Decision, refused
@@ -105,7 +104,7 @@ def read_devices(ask: AskReadDevices, facts: Facts) -> Decision:
     at = facts.hearing
     if at is None:
         return refused("NotObserved", "the pool has not been observed yet")
-    names = {node.name for node, _ in adopt(at.desired, at.observed).nodes}
+    names = {node.name for node, _ in at.adoption.nodes}
     stranger = next((name for name in ask.nodes if name not in names), None)
     if stranger is not None:
         return refused("UnknownObject", f"node/{stranger} is no node of the pool and the tree")
@@ -122,7 +121,7 @@ def _found(name: str, reason: str, facts: Facts) -> tuple[Hearing, Node, Observe
     at = facts.hearing
     if at is None:
         return refused("NotObserved", "the pool has not been observed yet")
-    nodes = adopt(at.desired, at.observed).nodes
+    nodes = at.adoption.nodes
     found = next(((node, host) for node, host in nodes if node.name == name), None)
     if found is None:
         return refused("UnknownObject", f"node/{name} is no node of the pool and the tree")
@@ -214,7 +213,7 @@ def _sworn(
     )
     if not _serves(host, at):
         certificate = with_fields(certificate, until_epoch_s=at.now.epoch_s + UNUSED_S)
-    adoption = adopt(at.desired, at.observed)
+    adoption = at.adoption
     text = f"{certificate.id}: {certificate.evidence}"
     return Decision(
         Reply(

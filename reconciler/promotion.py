@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from membership.clock import Now
 from membership.proofs import UNREAD, Promotion, Unread
 from reconciler.accusing import Hearing
-from reconciler.adoption import adopt
 from reconciler.deaths import Deaths
 from reconciler.leading import Moves
 from reconciler.members import (
@@ -203,7 +202,7 @@ class Promoting:
 
     def _name(self, chosen: Heir, fallen: str, at: Hearing, deaths: Deaths, wants: Moves) -> None:
         """The facts first: the effect waits until enough voters know them."""
-        adoption, earlier = adopt(at.desired, at.observed), deaths.promotion
+        adoption, earlier = at.adoption, deaths.promotion
         proof = deaths.proofs[fallen]
         shown = {host: node.started for host, node in at.observed.nodes.items()}
         promotion = Promotion(

@@ -28,7 +28,6 @@ from reconciler.actions import (
     StartOn,
     Waits,
 )
-from reconciler.adoption import adopt
 from reconciler.asking import decide
 from reconciler.deaths import Deaths
 from reconciler.diff import diff
@@ -301,11 +300,10 @@ class Reconciler:
             now=now,
         )
 
-    def _guard(self, desired: Desired, observed: Observed, now: Now) -> Deaths:
+    def _guard(self, at: Hearing) -> Deaths:
         """Judge every node, on every node; go on with it where this one leads."""
-        at = self._hearing(desired, observed, now)
         self._deaths = accused(at)
-        self._carry(self._warding.step(at, self._deaths), now)
+        self._carry(self._warding.step(at, self._deaths), at.now)
         return self._deaths
 
     def _warded(self, event: WardEvent, now: Now) -> None:
@@ -522,12 +520,13 @@ class Reconciler:
         if observed is None:
             return
         # Where the pool's master is what died, nobody sees the pool, and it is fenced all the same.
-        deaths = self._guard(desired, observed, now) if desired is not None else None
+        at = self._hearing(desired, observed, now) if desired is not None else None
+        deaths = self._guard(at) if at is not None else None
         if observed.age_s(now.mono_s) > STALE_AFTER_S:
             self._due_s = now.mono_s + STEP_INTERVAL_S
             return
-        if desired is not None and self._fresh:
-            self._learn(desired, observed, now)
+        if at is not None and self._fresh:
+            self._learn(at, now)
             self._fresh = False
         self._proposed = self._propose(observed, now)
         if desired is None or deaths is None:
@@ -548,17 +547,17 @@ class Reconciler:
         self._survival.step(self._hearing(desired, observed, now), deaths)
         self._due_s = self._next(desired, now)
 
-    def _learn(self, desired: Desired, observed: Observed, now: Now) -> None:
+    def _learn(self, at: Hearing, now: Now) -> None:
         """Let the observation settle what was in flight, and remember what was seen of each VM."""
-        ours = excuses(self._journal)
-        policy: RetryPolicy = desired.cluster.reconcile.retry
+        observed, ours = at.observed, excuses(self._journal)
+        policy: RetryPolicy = at.desired.cluster.reconcile.retry
         for settled in list(settle(self._journal, observed, policy)):
             wait_s = settled.backoff_s * (1.0 + JITTER * self._random.random())
             self._write(now, replace(settled, backoff_s=wait_s))
         for node in sorted(found_open(self._journal, observed)):
             self._write(now, FoundOpen(node=node))
         self._guests.seen(observed, now)
-        for entry in sight(adopt(desired, observed), self._journal, ours, now.mono_s):
+        for entry in sight(at.adoption, self._journal, ours, now.mono_s):
             self._write(now, entry)
 
     def _compared(

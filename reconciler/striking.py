@@ -19,7 +19,7 @@ from membership.ledger import LOST, Fact, FactValue
 from membership.proofs import Attempt, Certificate, Drill, Lost
 from membership.view import Health, Peer, PeerState, View
 from reconciler.accusing import SETTLE_INTERVALS, Hearing, accused
-from reconciler.adoption import Adoption, adopt
+from reconciler.adoption import Adoption
 from reconciler.aftermath import losses
 from reconciler.deaths import Deaths, followed
 from reconciler.drilling import key
@@ -84,7 +84,7 @@ def silence_s(at: Hearing) -> float:
 
 def struck(at: Hearing, names: Sequence[str]) -> Struck:
     """What would be believed and proven if these run nodes (names) fell silent together, now."""
-    adoption = adopt(at.desired, at.observed)
+    adoption = at.adoption
     fallen = [(node, host) for node, host in adoption.nodes if node.name in names]
     accuser, refusal = _accuser(at, names)
     heard = _heard(_noted(at), fallen, accuser)
@@ -104,7 +104,7 @@ def struck(at: Hearing, names: Sequence[str]) -> Struck:
 
 def bereft(at: Hearing, names: Sequence[str]) -> Struck:
     """As if the deaths of these run nodes were proven, however that came about."""
-    adoption = adopt(at.desired, at.observed)
+    adoption = at.adoption
     noted = _noted(at)
     deaths = accused(noted)
     fallen = [(node, host) for node, host in adoption.nodes if node.name in names]

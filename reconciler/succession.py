@@ -12,7 +12,6 @@ from fencing.judgement import Belief
 from membership.ledger import Hold, Withdrawn
 from membership.proofs import Promotion, Synced
 from reconciler.accusing import Hearing, forbidden, frozen
-from reconciler.adoption import adopt
 from reconciler.copying import stale
 from reconciler.deaths import Deaths
 from reconciler.members import Role, Said
@@ -34,7 +33,7 @@ def dead(at: Hearing, deaths: Deaths) -> tuple[str, ...]:
     """The hosts (uuids) of which a certificate covers all that can be on them."""
     return tuple(
         host.uuid
-        for node, host in adopt(at.desired, at.observed).nodes
+        for node, host in at.adoption.nodes
         if deaths.certified(host.uuid) is not None
         and deaths.verdicts[node.name].belief is Belief.DEAD
     )
@@ -45,7 +44,7 @@ def refused(at: Hearing, fallen: str) -> str:
     rule = forbidden(at)
     if rule is not None:
         return f"{rule[1]} ({rule[2]})"
-    node = adopt(at.desired, at.observed).node_name(fallen)
+    node = at.adoption.node_name(fallen)
     freeze = frozen(at, "recovery").get(node)
     return f"{freeze} (cxm thaw node/{node})" if freeze is not None else ""
 
@@ -144,7 +143,7 @@ def _copies(at: Hearing, deaths: Deaths) -> tuple[tuple[str, ...], tuple[str, ..
 
 def _rank(host: str, at: Hearing, deaths: Deaths) -> tuple[bool, bool, str]:
     """Rather one that is well, and that is not being emptied."""
-    nodes = {real.uuid: node for node, real in adopt(at.desired, at.observed).nodes}
+    nodes = {real.uuid: node for node, real in at.adoption.nodes}
     node = nodes.get(host)
     if node is None:
         return (True, True, host)

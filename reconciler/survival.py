@@ -13,7 +13,6 @@ from math import comb
 
 from fencing.judgement import Belief
 from reconciler.accusing import Hearing
-from reconciler.adoption import adopt
 from reconciler.deaths import Deaths
 from reconciler.status import Lack, Survives
 from reconciler.whatif import Outcome, WhatIf, what_if
@@ -90,7 +89,7 @@ class Survival:
 
 def _there(at: Hearing, deaths: Deaths) -> list[str]:
     """The nodes that can still be lost."""
-    adoption = adopt(at.desired, at.observed)
+    adoption = at.adoption
     return [
         node.name for node, _ in adoption.nodes if deaths.verdicts[node.name].belief is Belief.WELL
     ]

@@ -10,7 +10,7 @@ from math import ceil
 from fencing.devices import levels
 from reconciler.accusing import Hearing
 from reconciler.actions import UP, Blocked, Rejection
-from reconciler.adoption import adopt, service_vms
+from reconciler.adoption import service_vms
 from reconciler.course import Began, Ran, ran
 from reconciler.deaths import recoverable
 from reconciler.messages import Reply
@@ -86,7 +86,7 @@ def foretold(at: Hearing | None, down: Sequence[str]) -> WhatIf | Reply:
     if at is None or at.observed.age_s(at.now.mono_s) > STALE_AFTER_S:
         message = "the pool is not seen, so what would become of it is not known"
         return Reply(accepted=False, reason="NotObserved", message=message)
-    known = adopt(at.desired, at.observed).node_uuids
+    known = at.adoption.node_uuids
     stranger = next((name for name in down if name not in known), None)
     if stranger is not None:
         there = ", ".join(known) or "none"
