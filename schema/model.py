@@ -304,14 +304,7 @@ class Profile(Identified, frozen=True, kw_only=True):
     spec: Mapping[str, object] = field(default_factory=dict)
 
 
-# --- kinds that act in later releases: validated and kept -----------------------------------------
-
-
-class PlacementRule(Identified, frozen=True, kw_only=True):
-    select: Labels
-    rule: str
-    scope: str = "node"
-    strength: str = "preferred"
+# --- how nodes are fenced --------------------------------------------------------------------------
 
 
 class DeviceTimeouts(Frozen, frozen=True, kw_only=True):
@@ -339,6 +332,16 @@ class FencingPolicy(Identified, frozen=True, kw_only=True):
     delay_s: float = 0.0
     budget: FenceBudget = FenceBudget()
     unproven: str = "hold"
+
+
+# --- kinds that act in later releases: validated and kept -----------------------------------------
+
+
+class PlacementRule(Identified, frozen=True, kw_only=True):
+    select: Labels
+    rule: str
+    scope: str = "node"
+    strength: str = "preferred"
 
 
 class MaintenanceWindow(Identified, frozen=True, kw_only=True):

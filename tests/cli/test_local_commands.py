@@ -90,7 +90,9 @@ def test_explain_a_field_and_whether_it_acts_yet(cxm: Cxm) -> None:
     assert "Hard" in cxm("explain", "VM.placement.only").out
     assert "not yet effective" not in cxm("explain", "vm.placement").out
     assert "not yet effective" in cxm("explain", "Cluster.balance").out
-    assert cxm("explain", "Node.bmc", "-o", "json").envelope["data"]["effective"] is False
+    assert cxm("explain", "Node.bmc", "-o", "json").envelope["data"]["effective"] is True
+    idle = cxm("explain", "FencingPolicy.delay", "-o", "json")
+    assert idle.envelope["data"]["effective"] is False
     near = cxm("explain", "VM.placment")
     assert near.exit == 1
     assert 'did you mean "placement"?' in near.err

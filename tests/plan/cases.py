@@ -26,6 +26,8 @@ class DesiredForm(Form):
     profiles: dict[str, dict[str, Any]] = {}
     placement: dict[str, dict[str, Any]] = {}
     windows: dict[str, dict[str, Any]] = {}
+    devices: dict[str, dict[str, Any]] = {}
+    policies: dict[str, dict[str, Any]] = {}
 
 
 class NodeForm(Form):

@@ -100,6 +100,8 @@ def documents(form: DesiredForm) -> dict[str, bytes]:
         ("profiles", "Profile", form.profiles),
         ("placement", "PlacementRule", form.placement),
         ("windows", "MaintenanceWindow", form.windows),
+        ("fencing", "FenceDevice", form.devices),
+        ("fencing", "FencingPolicy", form.policies),
     ):
         for name, given in group.items():
             texts[f"{folder}/{name}.yaml"] = _document(kind, {"name": name} | given)

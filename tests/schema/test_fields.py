@@ -100,9 +100,9 @@ def test_what_acts_in_this_release() -> None:
     acting = fields.effective()
     assert {"Cluster.mode", "Node.reserve.memory", "Node.capacity.maxVMs"} <= acting
     assert {"VM.placement.only", "VM.start.wave", "VM.start.after", "VM.tags.add"} <= acting
-    assert "VM.start.ready.by" in acting
-    later = {"Node.bmc", "Cluster.balance.auto", "VM.source.template"}
-    later |= {"PlacementRule.rule", "FenceDevice.name", "Node.capacity.cpuOvercommit"}
+    assert {"VM.start.ready.by", "Node.bmc", "FenceDevice.agent", "FencingPolicy.levels"} <= acting
+    later = {"FencingPolicy.delay", "Cluster.balance.auto", "VM.source.template"}
+    later |= {"PlacementRule.rule", "FenceDevice.labels", "Node.capacity.cpuOvercommit"}
     assert not acting & later
 
 
