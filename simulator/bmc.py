@@ -14,6 +14,7 @@ from typing import Literal
 from simulator.faults import Fault
 from simulator.site import Site
 from simulator.spec import BmcSpec, OutletSpec
+from simulator.toolstacks import Toolstacks
 
 PowerState = Literal["on", "off"]
 Kind = Literal["no-answer", "refused", "unknown", "not-switched"]
@@ -47,8 +48,9 @@ class BmcIdentity:
 class Bmcs:
     """All fence devices of a pool, by name. An unknown name raises LookupError."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, toolstacks: Toolstacks) -> None:
         self._site = site
+        self._toolstacks = toolstacks
         self._supply = site.supply
         self._specs = {spec.name: spec for spec in site.spec.bmcs}
         self._watchers: list[Callable[[], None]] = []
@@ -143,10 +145,9 @@ class Bmcs:
     def _throw(self, name: str, on: bool) -> None:
         """The power follows, at the host that the device is really wired to."""
         wired_to = self._switched(name)
-        if isinstance(self.spec(name), BmcSpec):
-            self._supply.press(wired_to, on)
-        else:
-            self._supply.switch_outlet(name, on, wired_to)
+        own = isinstance(self.spec(name), BmcSpec)
+        if own or self._supply.switch_outlet(name, on, wired_to):
+            self._toolstacks.press(wired_to, on)
         self.notify()
 
     def _believed(self, name: str) -> PowerState:
@@ -156,7 +157,7 @@ class Bmcs:
         if isinstance(self.spec(name), OutletSpec):
             on = self._supply.outlet_is_on(name)
         else:
-            on = self._supply.is_on(self._switched(name))
+            on = self._site.machines[self._switched(name)].powered
         return "on" if on else "off"
 
     def _switched(self, name: str) -> str:

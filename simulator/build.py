@@ -3,21 +3,24 @@
 from simulator import devices, guests, memory, occupancy
 from simulator.database import Database, Row
 from simulator.machines import Machine
-from simulator.pool import Guest, HostState, Pool
+from simulator.pool import HostState, Pool
 from simulator.records import usual
-from simulator.site import Site
+from simulator.reigns import Reigns
+from simulator.site import Guest
 from simulator.spec import HostSpec, NetworkSpec, PoolSpec, SrSpec, VmSpec
 from simulator.values import NEVER, NULL, Record, Value, as_map
 
 
-def build(site: Site, addresses: dict[str, str]) -> None:
+def build(reigns: Reigns, addresses: dict[str, str]) -> None:
     """Fill the empty site by its specification; ``addresses`` is by host name."""
-    pool = site.reign = Pool(site, Database(site.chance, site.clock))
+    site = reigns.site
+    pool = Pool(site, Database(site.chance, site.clock))
     spec = site.spec
     row = pool.db.insert("pool", **usual("pool"), uuid=spec.uuid, name_label=spec.name)
     for host in spec.hosts:
         _machine(pool, host, addresses[host.name])
     pool.db.update(row, master=next(iter(pool.hosts.values())).row.ref, cpu_info=_level(spec))
+    reigns.begin(pool.master.machine, pool)
     for kind in usual("SM_types"):
         _driver(pool, kind)
     networks = {net.name: _network(pool, net) for net in spec.networks}
@@ -29,7 +32,7 @@ def build(site: Site, addresses: dict[str, str]) -> None:
         if vm.snapshot_of:
             original = vms[vm.snapshot_of].ref
             pool.db.update(vms[vm.name], snapshot_of=original, snapshot_time=pool.clock.date())
-    site.settle()
+    reigns.settle()
     pool.links.copy_now()
 
 
@@ -42,7 +45,6 @@ def _machine(pool: Pool, spec: HostSpec, address: str) -> None:
         address,
         master=master,
         appointed=master,
-        pool=pool,
         copy=pool.db.copy(pool.clock.now()),
         booted_at=booted,
     )

@@ -11,28 +11,25 @@ stands still until TCP gives up, or until somebody writes the host or the VM off
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
-from simulator.contact import answers
 from simulator.database import Row
 from simulator.datamodel import Message
 from simulator.events import Registrations
+from simulator.machines import Machine
+from simulator.pool import HostState
+from simulator.reigns import Reigns
+from simulator.site import LogEntry
 from simulator.values import ApiError, Unreachable, Value
-
-if TYPE_CHECKING:
-    from simulator.machines import Machine
-    from simulator.pool import HostState, LogEntry, Pool
-    from simulator.site import Site
 
 
 class Call:
     """A call in progress. ``at`` is the server that carries it out, at first the one that took it;
     ``pool`` is the database that it is about."""
 
-    def __init__(self, site: Site, machine: Machine, message: Message) -> None:
-        self.site = site
-        self.pool: Pool = machine.pool
-        self.calls = site.calls
+    def __init__(self, calls: Calls, machine: Machine, message: Message) -> None:
+        self.calls = calls
+        self.site = calls.reigns.site
+        self.pool = calls.reigns.of(machine)
         self.taken_by = machine
         self.at = machine
         self.message = message
@@ -78,9 +75,29 @@ class Call:
             return
         if not self.pool.is_live(host.row):
             raise ApiError("HOST_OFFLINE", host.row.ref)
-        await answers(self, host)
+        await self.answers(host)
         if not host.reachable:
             raise ApiError("CANNOT_CONTACT_HOST", host.row.ref)
+
+    async def answers(self, host: HostState) -> bool:
+        """Ask it. A closed port refuses at once, a server without power or a cut network costs
+        TCP's patience, and one that hangs is waited for without limit."""
+        site, machine, asking = self.site, host.machine, self.at
+        while True:
+            if not (machine.powered and site.machines.linked(asking, machine)):
+                await self.sleep(site.latencies.draw_tcp_patience())
+                return site.machines.hears(asking, machine)
+            if not machine.toolstack:
+                return False
+            stuck = site.faults.active("api-hang", host=host.name, method="pool.is_slave")
+            if not (stuck or site.machines.hung(machine)):
+                return True
+            await site.machines.changed()
+
+    async def assert_dead(self, host: HostState) -> None:
+        """HOST_IS_LIVE if it is not. Once the database has it as not live, nobody is asked."""
+        if self.pool.is_live(host.row) and await self.answers(host):
+            raise ApiError("HOST_IS_LIVE", host.row.ref)
 
     async def forward(self, host: HostState) -> None:
         """Have the rest done by ``host``. Nothing is waited for if that is reachable."""
@@ -127,7 +144,8 @@ class Call:
 class Calls:
     """All calls that run."""
 
-    def __init__(self) -> None:
+    def __init__(self, reigns: Reigns) -> None:
+        self.reigns = reigns
         self.registrations = Registrations()
         self._running: dict[int, Call] = {}
         self._count = 0

@@ -20,7 +20,7 @@ from simulator.database import Row
 from simulator.domains import CorruptionCase
 from simulator.faults import Fault, FaultError
 from simulator.machines import Machine
-from simulator.pool import LogEntry
+from simulator.site import LogEntry
 from simulator.spec import BmcSpec
 from simulator.values import ApiError, DateTime, Unreachable, Value
 from simulator.world import World

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from simulator import accessors, sessions, tasks
-from simulator.calls import Call
+from simulator.calls import Call, Calls
 from simulator.coercion import coerce_arguments
 from simulator.database import Row
 from simulator.datamodel import Message, data_model
 from simulator.machines import Machine
-from simulator.operations import OPERATIONS, Operation
-from simulator.pool import LogEntry, Pool
+from simulator.pool import Pool
+from simulator.registry import OPERATIONS, Operation
+from simulator.site import LogEntry
 from simulator.values import NULL, ApiError, InEmergency, Unreachable, Value, as_text
-
-if TYPE_CHECKING:
-    from simulator.site import Site
 
 _ASYNC = ("Async.", "InternalAsync.")
 _NOT_LOGGED = frozenset({"session", "event"})
@@ -39,8 +36,10 @@ _LOCAL = frozenset(
 class Dispatch:
     """Carries out calls on the servers of a site."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._reigns = calls.reigns
+        self._site = calls.reigns.site
 
     async def perform(self, machine: Machine, method: str, args: Sequence[Value]) -> Value:
         """One call as it reaches a server. Raises ApiError; Unreachable if the server goes down."""
@@ -55,7 +54,7 @@ class Dispatch:
             raise ApiError("MESSAGE_METHOD_UNKNOWN", bare)
         _check_count(message, args)
         session = await self._authorise(machine, message, args) if message.takes_session else None
-        call = Call(self._site, machine, message)
+        call = Call(self._calls, machine, message)
         call.session = session
         call.session_ref = _reference(args) if message.takes_session else ""
         values = coerce_arguments(message, args[1:] if message.takes_session else args)
@@ -67,7 +66,7 @@ class Dispatch:
         """What the master of a database does of its own accord, as if somebody had called it."""
         message = data_model().message(method)
         assert message is not None, method
-        call = Call(self._site, pool.master.machine, message)
+        call = Call(self._calls, pool.master.machine, message)
         return await self._answer(call, list(values))
 
     async def _authorise(
@@ -85,12 +84,12 @@ class Dispatch:
         if machine.stashed is not None:
             raise ApiError("SESSION_INVALID", ref)
         await self._database(machine)
-        return sessions.check(self._site, machine, ref)
+        return sessions.check(self._reigns, machine, ref)
 
     async def _database(self, machine: Machine) -> None:
         """A slave reads its master's database, and waits for it for ever."""
         epoch = machine.epoch
-        while not (machine.is_master or machine.name in machine.pool.links.heard):
+        while not (machine.is_master or machine.name in self._reigns.of(machine).links.heard):
             await self._site.machines.changed()
             if machine.epoch != epoch:
                 raise Unreachable(f"{machine.name} went down")

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from simulator.database import Row
 from simulator.datamodel import Message, Type, data_model
-from simulator.site import Site
+from simulator.pool import Pool
+from simulator.reigns import Reigns
 from simulator.values import ApiError, Value, as_text
 
 Send = Callable[[str, str, Sequence[Value]], Awaitable[Value]]
@@ -23,8 +24,8 @@ _AT_A_HOST = frozenset(
 class ForeignClient:
     """Acts by a session that it opens for each deed."""
 
-    def __init__(self, site: Site, send: Send) -> None:
-        self._site = site
+    def __init__(self, reigns: Reigns, send: Send) -> None:
+        self._reigns = reigns
         self._send = send
 
     async def act(self, method: str, name: str, args: Sequence[Value]) -> Value:
@@ -33,14 +34,14 @@ class ForeignClient:
         message = data_model().message(method.removeprefix("Async."))
         if message is None:
             raise ApiError("MESSAGE_METHOD_UNKNOWN", method)
-        about = find(self._site, message.cls, name)
+        about = find(self._reigns.newest, message.cls, name)
         given = self._fill(message, about, args)
         if message.full_name in _AT_A_HOST:
             return await self._at(about, method, given)
         return await self._at_master(method, given)
 
     async def _at_master(self, method: str, given: Sequence[Value]) -> Value:
-        master = self._site.reign.master
+        master = self._reigns.newest.master
         login = [*self._login(), "1.0", "another client"]
         session = await self._send(master.name, "session.login_with_password", login)
         try:
@@ -55,7 +56,7 @@ class ForeignClient:
         return await self._send(name, method, [session, *given])
 
     def _login(self) -> Sequence[Value]:
-        return next(iter(self._site.spec.users.items()))
+        return next(iter(self._reigns.site.spec.users.items()))
 
     def _fill(self, message: Message, about: Row, args: Sequence[Value]) -> list[Value]:
         params = message.params[: message.required]
@@ -67,8 +68,9 @@ class ForeignClient:
         return filled
 
     def _argument(self, kind: Type, value: Value) -> Value:
-        if kind.kind == "ref" and kind.name == "host" and value in self._site.reign.hosts:
-            return self._site.reign.hosts[as_text(value)].row.ref
+        hosts = self._reigns.newest.hosts
+        if kind.kind == "ref" and kind.name == "host" and value in hosts:
+            return hosts[as_text(value)].row.ref
         if kind.kind == "bool" and isinstance(value, str):
             return value == "true"
         if kind.kind == "string" and not isinstance(value, str):
@@ -76,10 +78,10 @@ class ForeignClient:
         return value
 
 
-def find(site: Site, cls: str, name: str) -> Row:
+def find(pool: Pool, cls: str, name: str) -> Row:
     """The VM of that name or uuid for a method of VMs; a host for one of hosts; for one of the
     pool the host or the pool of that name. LookupError if there is not exactly one."""
-    db = site.reign.db
+    db = pool.db
     wanted = {"host": ("host",), "pool": ("pool", "host")}.get(cls, ("VM",))
     rows = [row for kind in wanted for row in db.rows(kind)]
     found = [row for row in rows if name in (row.text("uuid"), row.text("name_label"))]

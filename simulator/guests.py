@@ -6,17 +6,15 @@ misses it learns at the next resync.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simulator import devices, occupancy
 from simulator.database import Row
 from simulator.domains import Domain
 from simulator.pool import HostState, Pool
 from simulator.records import usual
+from simulator.reigns import Reigns
 from simulator.values import NULL, Record
-
-if TYPE_CHECKING:
-    from simulator.site import Site
 
 
 def open_console(pool: Pool, vm: Row, host: Row, protocol: str) -> None:
@@ -137,21 +135,23 @@ def hear(pool: Pool, vm: Row, domain: Domain, since_long: bool) -> None:
         boot(pool, vm, domain.domid)
 
 
-def stop_itself(site: Site, vm_uuid: str, crashed: bool) -> None:
+def stop_itself(reigns: Reigns, vm_uuid: str, crashed: bool) -> None:
     """The guest powers itself off, or crashes: no task, only what everybody can see afterwards.
 
     A guest on a server that stands still does nothing.
     """
+    site = reigns.site
     for domain in site.domains.running(vm_uuid):
         machine = site.machines[domain.host]
         if site.machines.hung(machine):
             continue
         site.domains.destroy(domain.host, domain.vm_uuid)
-        host = machine.pool.hosts.get(machine.name)
+        pool = reigns.of(machine)
+        host = pool.hosts.get(machine.name)
         if host is not None and host.reachable:
-            for vm in machine.pool.db.rows("VM"):
+            for vm in pool.db.rows("VM"):
                 if vm.text("uuid") == vm_uuid:
-                    _reflect_stop(machine.pool, vm, host, crashed)
+                    _reflect_stop(pool, vm, host, crashed)
 
 
 def _reflect_stop(pool: Pool, vm: Row, host: HostState, crashed: bool) -> None:

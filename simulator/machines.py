@@ -10,14 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from simulator.database import Copy
 from simulator.faults import FaultTable
 from simulator.values import ApiError
-
-if TYPE_CHECKING:
-    from simulator.pool import Pool
 
 
 @dataclass(eq=False, slots=True)
@@ -25,8 +21,8 @@ class Machine:
     """One server.
 
     ``master`` names the machine that the running toolstack takes for the pool's master,
-    ``appointed`` the one that it will take for it after its next start. ``pool`` is the database
-    that it serves or that it last heard of, ``copy`` the one on its own disk, if it is a slave.
+    ``appointed`` the one that it will take for it after its next start. ``copy`` is the database on
+    its own disk, if it is a slave; which one it serves or follows is known to ``Reigns``.
     ``stashed`` is set in emergency mode: what every call is answered. ``epoch`` counts the ends of
     its toolstack, ``boots`` the losses of its power; whatever was under way before is no more.
     """
@@ -36,7 +32,6 @@ class Machine:
     address: str
     master: str
     appointed: str
-    pool: Pool
     copy: Copy
     powered: bool = True
     toolstack: bool = True

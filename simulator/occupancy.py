@@ -36,7 +36,7 @@ async def occupied(call: Call, vm: Row, operation: str, strict: bool = True) -> 
         call.holding = None
         call.pool.db.update(vm, current_operations=left)
         refresh(call.pool, vm)
-        call.site.wake()
+        call.calls.reigns.wake()
 
 
 @contextmanager

@@ -3,37 +3,24 @@
 There is one such state for each master: usually one, two when a second master has come up, and a
 new one whenever a server becomes master on its own copy of the database. Reality, in ``Site``, is
 shared by them all. No behaviour of the API is here; ``operations`` and ``guests`` act on this state.
+
+A master hears its slaves' heartbeats, and they fetch a copy of its database every so often. No timer
+does that: a copy that is due is taken right before the next change of the database or of its
+audience, which is the same and costs an idle pool nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from simulator.database import Database, Row
-from simulator.links import Links
+from simulator import latency
+from simulator.database import Copy, Database, Row
 from simulator.machines import Machine
 from simulator.messages import Messages
+from simulator.site import Guest, Site
 from simulator.spec import GuestSpec
 from simulator.values import NULL, Value, handle_invalid
-
-if TYPE_CHECKING:
-    from simulator.site import Site
-
-
-@dataclass(slots=True)
-class LogEntry:
-    """A state-changing call. ``time`` is wall seconds; ``outcome`` is pending until it ends."""
-
-    time: float
-    host: str
-    originator: str
-    method: str
-    cls: str
-    uuid: str
-    name: str
-    outcome: str = "pending"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,20 +47,10 @@ class HostState:
         return self.name in self.pool.links.heard
 
 
-@dataclass(frozen=True, slots=True)
-class Guest:
-    """What is inside a VM; not a fact of the API."""
-
-    behaviour: GuestSpec
-    tools: bool
-
-
 class Pool:
     """One database, its alerts, and by reference everything that all databases share.
 
-    ``hosts`` is by name, of those that the database knows; ``guests`` by VM uuid;
-    ``certificates`` (PEM) by host name; ``streams`` are the migrations that send memory now, as
-    names of source and target.
+    ``hosts`` is by name, of those that the database knows.
     """
 
     def __init__(self, site: Site, db: Database) -> None:
@@ -139,6 +116,99 @@ class Pool:
         """The name of the host where the database places the VM; empty if nowhere."""
         ref = vm.text("resident_on")
         return "" if ref == NULL else self.host_of(ref).name
+
+
+class Links:
+    """The links of one database's master. ``heard`` holds the hosts it hears, itself included;
+    ``last_copy`` is what slaves were last given, or could have been."""
+
+    last_copy: Copy
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._machines = pool.site.machines
+        self.heard: frozenset[str] = frozenset()
+        self._served = True
+        self._silent_since: dict[str, float] = {}
+        self._leaving: set[str] = set()
+        self._due = pool.clock.now() + pool.spec.db_sync_interval_s
+
+    def settle(self) -> None:
+        """Look again who is heard, and draw the conclusions."""
+        self.copy_if_due()
+        before, self.heard = self.heard, frozenset(self._hear())
+        if not self.heard:
+            self._silent_since.clear()
+            return
+        for name, host in self._pool.hosts.items():
+            if name in self.heard:
+                self._silent_since.pop(name, None)
+                if name not in before:
+                    self._heard_again(host)
+            elif name not in self._silent_since:
+                since = self._silent_since[name] = self._pool.clock.now()
+                self._pool.site.in_background(self._watch(host, since))
+
+    def close(self) -> None:
+        """This database is served no more."""
+        self._served = False
+        self.heard = frozenset()
+        self._silent_since.clear()
+
+    def leaves(self, host: HostState) -> None:
+        """It goes down in good order: not live, at once and until it says hello again."""
+        self._leaving.add(host.name)
+        self._pool.db.update(self._pool.metrics_of(host.row), live=False)
+
+    def says_hello(self, host: HostState) -> None:
+        """Its toolstack has started and joined."""
+        self._leaving.discard(host.name)
+        self._pool.db.update(self._pool.metrics_of(host.row), live=True)
+
+    def copy_if_due(self) -> None:
+        """The regular copy, if its time has come since the last change."""
+        late = self._pool.clock.now() - self._due
+        if late < 0:
+            return
+        interval = self._pool.spec.db_sync_interval_s
+        rounds = int(late // interval)
+        self._hand_out(self._due + rounds * interval)
+        self._due += (rounds + 1) * interval
+
+    def copy_now(self) -> None:
+        """pool.sync_database: every slave that is heard takes a copy."""
+        self.copy_if_due()
+        self._hand_out(self._pool.clock.now())
+
+    def _hand_out(self, moment: float) -> None:
+        self.last_copy = self._pool.db.copy(moment)
+        for name in self.heard:
+            self._machines[name].copy = self.last_copy
+
+    def _hear(self) -> list[str]:
+        pool = self._pool
+        master = self._machines[pool.master.name]
+        serves = self._served and master.is_master and master.stashed is None
+        if not (serves and self._machines.at_work(master)):
+            return []
+        return [name for name in pool.hosts if self._hears(master, self._machines[name])]
+
+    def _hears(self, master: Machine, other: Machine) -> bool:
+        if other is master:
+            return True
+        joined = other.master == master.name and other.stashed is None
+        return joined and self._machines.hears(master, other)
+
+    def _heard_again(self, host: HostState) -> None:
+        """A heartbeat after silence without a restart: the flag follows."""
+        if host.name not in self._leaving:
+            self._pool.db.update(self._pool.metrics_of(host.row), live=True)
+
+    async def _watch(self, host: HostState, since: float) -> None:
+        """Ten minutes without a heartbeat, and the master marks the host as not live."""
+        await self._pool.clock.sleep(latency.ASSUMED_DEAD_AFTER_S)
+        if self._silent_since.get(host.name) == since:
+            self._pool.db.update(self._pool.metrics_of(host.row), live=False)
 
 
 def without(mapping: Mapping[str, Value], key: str) -> Mapping[str, Value]:

@@ -1,6 +1,7 @@
 """A toolstack that has started compares what the database believes with what runs on its server."""
 
 from simulator import devices, guests, occupancy
+from simulator.calls import Calls
 from simulator.database import Row
 from simulator.domains import Domain
 from simulator.pool import HostState, Pool
@@ -9,12 +10,12 @@ from simulator.values import NULL
 ENABLED_AFTER_S = 1.0
 
 
-def hello(host: HostState) -> None:
+def hello(host: HostState, calls: Calls) -> None:
     """The host joins: disabled and live at first, its VMs compared, a second later enabled."""
     pool = host.pool
     pool.db.update(host.row, enabled=False, current_operations={}, other_config=_times(pool, host))
     pool.links.says_hello(host)
-    pool.site.calls.abort_at(host.machine)
+    calls.abort_at(host.machine)
     for vm in pool.db.rows("VM"):
         if vm.text("scheduled_to_be_resident_on") == host.row.ref:
             pool.db.update(vm, scheduled_to_be_resident_on=NULL)
@@ -22,14 +23,14 @@ def hello(host: HostState) -> None:
     pool.site.in_background(_enable(host))
 
 
-def begin_reign(master: HostState) -> None:
+def begin_reign(master: HostState, calls: Calls) -> None:
     """What a master does when its toolstack starts: no operation of before is under way."""
     pool = master.pool
     for row in [*pool.db.rows("VM"), *pool.db.rows("host")]:
         pool.db.update(row, current_operations={})
     for vm in pool.db.rows("VM"):
         pool.db.update(vm, scheduled_to_be_resident_on=NULL)
-    hello(master)
+    hello(master, calls)
     _hear_of_the_others(master)
 
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from simulator.database import Row
 from simulator.machines import Machine
 from simulator.pool import Pool
+from simulator.reigns import Reigns
+from simulator.site import Site
 from simulator.values import ApiError
-
-if TYPE_CHECKING:
-    from simulator.site import Site
 
 SESSIONS_KEPT = {True: 400, False: 500}
 """How many sessions one bucket holds: the common one of nameless clients, and any other."""
 
 
-async def login(site: Site, machine: Machine, user: str, password: str, originator: str) -> str:
+async def login(reigns: Reigns, machine: Machine, user: str, password: str, originator: str) -> str:
     """session.login_with_password: a session of the pool, on its master only."""
     if not machine.is_master:
-        raise slave(site, machine)
-    await _authenticate(site, user, password)
-    pool = machine.pool
+        raise slave(reigns.site, machine)
+    await _authenticate(reigns.site, user, password)
+    pool = reigns.of(machine)
     now = pool.clock.date()
     _evict(pool, originator)
     session = pool.db.insert(
@@ -36,10 +33,10 @@ async def login(site: Site, machine: Machine, user: str, password: str, originat
     return session.ref
 
 
-async def local_login(site: Site, machine: Machine, user: str, password: str) -> str:
+async def local_login(reigns: Reigns, machine: Machine, user: str, password: str) -> str:
     """session.slave_local_login_with_password: good on this host alone, until its toolstack ends."""
-    await _authenticate(site, user, password)
-    ref = machine.pool.db.fresh_ref()
+    await _authenticate(reigns.site, user, password)
+    ref = reigns.of(machine).db.fresh_ref()
     machine.local_sessions.add(ref)
     return ref
 
@@ -49,15 +46,15 @@ def slave(site: Site, machine: Machine) -> ApiError:
     return ApiError("HOST_IS_SLAVE", site.machines[machine.master].address)
 
 
-def check(site: Site, machine: Machine, ref: str) -> Row:
+def check(reigns: Reigns, machine: Machine, ref: str) -> Row:
     """The pool's session, if it counts here. SESSION_INVALID or HOST_IS_SLAVE."""
-    db = machine.pool.db
+    db = reigns.of(machine).db
     session = db.find("session", ref)
     if session is None:
         raise ApiError("SESSION_INVALID", ref)
     if not machine.is_master:
-        raise slave(site, machine)
-    db.update(session, last_active=site.clock.date())
+        raise slave(reigns.site, machine)
+    db.update(session, last_active=reigns.site.clock.date())
     return session
 
 

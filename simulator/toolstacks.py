@@ -7,17 +7,13 @@ be let in and is in emergency mode until it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from simulator import autostart, devices, latency, resync, sessions, tasks
+from simulator.calls import Call, Calls
 from simulator.database import Copy, Database
+from simulator.dispatch import Dispatch
 from simulator.machines import Machine
 from simulator.pool import Pool
 from simulator.values import ApiError
-
-if TYPE_CHECKING:
-    from simulator.calls import Call
-    from simulator.site import Site
 
 STILL_BOOTING = ApiError("HOST_STILL_BOOTING")
 NO_ANSWER = ApiError("INTERNAL_ERROR", 'Unix.Unix_error(Unix.ECONNREFUSED, "connect", "")')
@@ -26,10 +22,20 @@ NO_ANSWER = ApiError("INTERNAL_ERROR", 'Unix.Unix_error(Unix.ECONNREFUSED, "conn
 class Toolstacks:
     """Switches the servers of a site."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._reigns = calls.reigns
+        self._site = calls.reigns.site
 
     # --- power ------------------------------------------------------------------------------------
+
+    def press(self, host: str, on: bool) -> None:
+        """The host's own switch: off at once; on, where electricity reaches it."""
+        machine = self._site.machines[host]
+        if not on:
+            self.power_off(machine)
+        elif self._site.supply.has_power(host):
+            self.power_on(machine)
 
     def power_off(self, machine: Machine) -> None:
         """Pull the plug: nothing runs there any more, and no database knows it."""
@@ -39,7 +45,7 @@ class Toolstacks:
         machine.powered = False
         machine.boots += 1
         site.domains.clear(machine.name)
-        stranded = site.calls.power_lost(machine)
+        stranded = self._calls.power_lost(machine)
         self._toolstack_ended(machine)
         # Without power nothing hangs any more.
         site.faults.stop_all("hang", host=machine.name)
@@ -55,7 +61,7 @@ class Toolstacks:
         self._site.domains.boot(machine.name)
         if self._site.faults.active("boot-fail", host=machine.name) is None:
             self._site.in_background(self._boot(machine))
-        self._site.settle()
+        self._reigns.settle()
 
     async def _boot(self, machine: Machine) -> None:
         boots = machine.boots
@@ -73,7 +79,7 @@ class Toolstacks:
     def stop(self, machine: Machine) -> None:
         """The API of this server goes away; what runs on it runs on."""
         if machine.up:
-            self._site.calls.toolstack_lost(machine)
+            self._calls.toolstack_lost(machine)
             self._toolstack_ended(machine)
 
     def start(self, machine: Machine) -> None:
@@ -97,7 +103,7 @@ class Toolstacks:
             return
         epoch = machine.epoch
         machine.toolstack, machine.stashed = True, STILL_BOOTING
-        self._site.settle()
+        self._reigns.settle()
         await self._site.clock.work(booting_s)
         if machine.epoch == epoch:
             self._begin(machine, booted=booted)
@@ -115,7 +121,7 @@ class Toolstacks:
     def roll_back(self, master: Machine) -> None:
         """The master goes down, and its database becomes what it was at the last regular copy."""
         self.stop(master)
-        self._found(master, master.pool.links.last_copy)
+        self._found(master, self._reigns.of(master).links.last_copy)
 
     def _toolstack_ended(self, machine: Machine) -> None:
         was_up = machine.toolstack
@@ -124,9 +130,9 @@ class Toolstacks:
         machine.epoch += 1
         machine.local_sessions.clear()
         if machine.is_master and was_up:
-            sessions.forget_all(machine.pool)
-            tasks.forget_all(machine.pool)
-        self._site.settle()
+            sessions.forget_all(self._reigns.of(machine))
+            tasks.forget_all(self._reigns.of(machine))
+        self._reigns.settle()
 
     # --- roles ------------------------------------------------------------------------------------
 
@@ -154,14 +160,15 @@ class Toolstacks:
             other = self._other_master(machine)
             machine.appointed = other.name if other else machine.name
         if machine.is_master and machine.appointed != machine.name:
-            machine.copy = machine.pool.db.copy(self._site.clock.now())
-            machine.pool.links.close()
+            served = self._reigns.of(machine)
+            machine.copy = served.db.copy(self._site.clock.now())
+            served.links.close()
         machine.master = machine.appointed
 
     def _other_master(self, machine: Machine) -> Machine | None:
         """A server that says it is master by now, among those that this one knows and hears."""
         for other in self._site.masters:
-            known = other is not machine and other.name in machine.pool.hosts
+            known = other is not machine and other.name in self._reigns.of(machine).hosts
             if known and other.stashed is None and self._site.machines.hears(machine, other):
                 return other
         return None
@@ -169,29 +176,30 @@ class Toolstacks:
     def _found(self, machine: Machine, copy: Copy) -> None:
         """A database of its own for the machine, as the copy has it."""
         site = self._site
+        before = self._reigns.of(machine)
         pool = Pool(site, Database.restored(copy, site.chance, site.clock))
-        pool.log = machine.pool.log
-        pool.messages.go_on_after(machine.pool.messages)
+        pool.log = before.log
+        pool.messages.go_on_after(before.messages)
         for row in pool.db.rows("host"):
             for known in site.machines:
                 if known.uuid == row.text("uuid"):
                     pool.know(known, row)
         if machine.is_master:
-            machine.pool.links.close()
-        machine.pool = site.reign = pool
+            before.links.close()
+        self._reigns.begin(machine, pool)
         pool.db.update(pool.row, master=pool.hosts[machine.name].row.ref)
         resync.settle_copy(pool)
         pool.links.copy_now()
 
     def _reign(self, machine: Machine, booted: bool) -> None:
-        self._site.settle()
-        host = machine.pool.hosts[machine.name]
+        self._reigns.settle()
+        host = self._reigns.of(machine).hosts[machine.name]
         if booted:
-            devices.plug_at_boot(machine.pool, host)
-        resync.begin_reign(host)
-        self._site.settle()
+            devices.plug_at_boot(host.pool, host)
+        resync.begin_reign(host, self._calls)
+        self._reigns.settle()
         if booted:
-            autostart.begin(host)
+            autostart.begin(host, Dispatch(self._calls))
 
     # --- joining ----------------------------------------------------------------------------------
 
@@ -200,18 +208,18 @@ class Toolstacks:
         refusal = self._refusal(machine, master)
         if refusal is not None:
             machine.stashed = refusal
-            self._site.settle()
+            self._reigns.settle()
             self._site.in_background(self._join_later(machine, booted))
             return
         machine.stashed = None
-        self._site.settle()
-        host = machine.pool.hosts[machine.name]
+        self._reigns.settle()
+        host = self._reigns.of(machine).hosts[machine.name]
         if booted:
-            devices.plug_at_boot(machine.pool, host)
-        resync.hello(host)
-        self._site.settle()
+            devices.plug_at_boot(host.pool, host)
+        resync.hello(host, self._calls)
+        self._reigns.settle()
         if booted:
-            autostart.begin(host)
+            autostart.begin(host, Dispatch(self._calls))
 
     async def _join_later(self, machine: Machine, booted: bool) -> None:
         """Emergency mode: try again and again. Nothing can have changed unless something did."""
@@ -232,6 +240,6 @@ class Toolstacks:
             return master.stashed
         if not master.is_master:
             return ApiError("HOST_IS_SLAVE", machines[master.master].address)
-        if machine.name not in master.pool.hosts:
+        if machine.name not in self._reigns.of(master).hosts:
             return ApiError("HOST_UNKNOWN_TO_MASTER", machine.uuid)
         return None

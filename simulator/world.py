@@ -6,19 +6,24 @@ The in-process face of the simulator. The wire face serves the same object over 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import simulator.operations  # noqa: F401 - declares what can be called
 from simulator import guests
 from simulator.agent import FenceAgent
 from simulator.bmc import Bmcs
 from simulator.build import build
+from simulator.calls import Calls
 from simulator.clock import Clock
 from simulator.database import Row
+from simulator.dispatch import Dispatch
 from simulator.domains import CorruptionCase
 from simulator.faults import Fault, FaultTable
 from simulator.foreign import ForeignClient, find
 from simulator.machines import Machine
-from simulator.pool import LogEntry, Pool
-from simulator.site import Site
+from simulator.pool import Pool
+from simulator.reigns import Reigns
+from simulator.site import LogEntry, Site
 from simulator.spec import PoolSpec
+from simulator.toolstacks import Toolstacks
 from simulator.values import Unreachable, Value
 
 _CONNECTION = ("api-hang", "hang", "net-cut")
@@ -45,14 +50,17 @@ class World:
     def __init__(self, spec: PoolSpec, clock: Clock, addresses: Mapping[str, str]) -> None:
         self.faults = FaultTable(clock, self._fault_began, self._fault_ended)
         self.site = Site(spec, clock, self.faults)
-        build(self.site, dict(addresses))
-        self.bmcs = Bmcs(self.site)
+        self._reigns = Reigns(self.site)
+        calls = Calls(self._reigns)
+        self._dispatch, self._toolstacks = Dispatch(calls), Toolstacks(calls)
+        build(self._reigns, dict(addresses))
+        self.bmcs = Bmcs(self.site, self._toolstacks)
         self.agent = FenceAgent(self.site, self.bmcs)
 
     @property
     def pool(self) -> Pool:
         """The newest database: of whoever became master last, as the API shows it there."""
-        return self.site.reign
+        return self._reigns.newest
 
     @property
     def corruption(self) -> list[CorruptionCase]:
@@ -75,7 +83,7 @@ class World:
         epoch = machine.epoch
         await self._passes(machine, epoch)
         try:
-            return await self.site.dispatch.perform(machine, method, args)
+            return await self._dispatch.perform(machine, method, args)
         finally:
             await self._passes(machine, epoch)
 
@@ -96,24 +104,25 @@ class World:
         ``name`` is a name or a uuid; hosts are given by name; what is left out is false or
         empty. Raises as ``call`` does.
         """
-        return await ForeignClient(self.site, self.call).act(method, name, args)
+        return await ForeignClient(self._reigns, self.call).act(method, name, args)
 
     def power_off(self, host: str) -> None:
         """Pull the host's plug. What ran on it is gone; the database stays as it was. A fence device
         that lives on the host's own supplies is gone, too."""
-        self.site.supply.feed(host, on=False)
+        if self.site.supply.feed(host, on=False):
+            self._toolstacks.press(host, on=False)
         self.bmcs.notify()
 
     def power_on(self, host: str) -> None:
         """Give the host power: it boots and, minutes later, answers again. Without effect while all
         of its outlets are off."""
         self.site.supply.feed(host, on=True)
-        self.site.supply.press(host, on=True)
+        self._toolstacks.press(host, on=True)
         self.bmcs.notify()
 
     def restart_toolstack(self, host: str) -> None:
         """The host's API goes away for a moment; sessions and tasks of a master are lost."""
-        self.site.in_background(self.site.toolstacks.restart(self.site.machines[host]))
+        self.site.in_background(self._toolstacks.restart(self.site.machines[host]))
 
     def reachable(self, host: str) -> bool:
         """Whether the host accepts connections at all; it may still be mute."""
@@ -140,15 +149,15 @@ class World:
 
     def guest_powers_off(self, vm: str) -> None:
         """The guest shuts itself down: no call, no task."""
-        guests.stop_itself(self.site, self._vm(vm).text("uuid"), crashed=False)
+        guests.stop_itself(self._reigns, self._vm(vm).text("uuid"), crashed=False)
 
     def guest_crashes(self, vm: str) -> None:
         """The guest crashes."""
-        guests.stop_itself(self.site, self._vm(vm).text("uuid"), crashed=True)
+        guests.stop_itself(self._reigns, self._vm(vm).text("uuid"), crashed=True)
 
     def _fault_began(self, fault: Fault) -> None:
         self.bmcs.notify()
-        toolstacks = self.site.toolstacks
+        toolstacks = self._toolstacks
         if fault.name == "host-off":
             self.power_off(self._struck(fault).name)
         elif fault.name == "api-restart":
@@ -156,17 +165,17 @@ class World:
         elif fault.name == "db-rollback":
             toolstacks.roll_back(self._struck(fault))
         elif fault.name in _CONNECTION:
-            self.site.settle()
+            self._reigns.settle()
 
     def _fault_ended(self, fault: Fault) -> None:
         self.bmcs.notify()
-        toolstacks = self.site.toolstacks
+        toolstacks = self._toolstacks
         if fault.name == "host-off":
             self.power_on(self._struck(fault).name)
         elif fault.name in ("api-restart", "db-rollback"):
             toolstacks.start(self._struck(fault))
         elif fault.name in _CONNECTION:
-            self.site.settle()
+            self._reigns.settle()
 
     def _struck(self, fault: Fault) -> Machine:
         """The host of the fault, by default the master of the moment at which it begins."""
@@ -174,4 +183,4 @@ class World:
         return self.site.machines[fault.scope["host"]]
 
     def _vm(self, name: str) -> Row:
-        return find(self.site, "VM", name)
+        return find(self.pool, "VM", name)

@@ -15,11 +15,8 @@ from simulator.operations import (
     storage,
     suspend,
 )
-from simulator.operations.registry import OPERATIONS, Operation
 
 __all__ = [
-    "OPERATIONS",
-    "Operation",
     "alerts",
     "base",
     "ha",

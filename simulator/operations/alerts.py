@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from simulator.calls import Call
 from simulator.datamodel import data_model
 from simulator.messages import Alert
-from simulator.operations.registry import look, operation
+from simulator.registry import look, operation
 from simulator.values import ApiError, DateTime, Value
 
 

@@ -3,7 +3,7 @@
 from simulator import events, sessions, tasks
 from simulator.calls import Call
 from simulator.datamodel import data_model
-from simulator.operations.registry import look, operation
+from simulator.registry import look, operation
 from simulator.values import Value
 
 
@@ -11,12 +11,12 @@ from simulator.values import Value
 async def login(call: Call, user: str, password: str, *options: str) -> Value:
     """``options``: the version, which nobody reads, and the originator."""
     originator = options[1] if options[1:] else ""
-    return await sessions.login(call.site, call.taken_by, user, password, originator)
+    return await sessions.login(call.calls.reigns, call.taken_by, user, password, originator)
 
 
 @look("session.slave_local_login_with_password")
 async def local_login(call: Call, user: str, password: str) -> Value:
-    return await sessions.local_login(call.site, call.taken_by, user, password)
+    return await sessions.local_login(call.calls.reigns, call.taken_by, user, password)
 
 
 @look("session.logout", "session.local_logout")

@@ -1,8 +1,8 @@
 """The pool's own high availability: its flag, and what it forbids. It never acts."""
 
 from simulator.calls import Call
-from simulator.operations.registry import operation
 from simulator.pool import Pool
+from simulator.registry import operation
 from simulator.values import ApiError
 
 

@@ -7,8 +7,8 @@ from simulator.calls import Call
 from simulator.database import Row
 from simulator.occupancy import host_occupied, occupied
 from simulator.operations.migrate import move
-from simulator.operations.registry import look, operation
 from simulator.pool import HostState
+from simulator.registry import look, operation
 from simulator.values import NULL, ApiError, Value
 
 EVACUATE_AT_ONCE = 10

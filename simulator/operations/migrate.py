@@ -5,8 +5,8 @@ from simulator.calls import Call
 from simulator.database import Row
 from simulator.occupancy import host_occupied, occupied
 from simulator.operations.power import assert_runs, called, reserve, say
-from simulator.operations.registry import operation
 from simulator.pool import HostState
+from simulator.registry import operation
 from simulator.values import NULL, ApiError, Value
 
 _TICK_S = 1.0

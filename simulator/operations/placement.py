@@ -2,7 +2,7 @@
 
 from simulator import devices, memory, placement
 from simulator.calls import Call
-from simulator.operations.registry import look
+from simulator.registry import look
 from simulator.values import ApiError, Value
 
 

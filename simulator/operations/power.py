@@ -4,8 +4,8 @@ from simulator import devices, guests, latency, memory, placement
 from simulator.calls import Call
 from simulator.database import Row
 from simulator.occupancy import host_occupied, occupied
-from simulator.operations.registry import operation
 from simulator.pool import HostState
+from simulator.registry import operation
 from simulator.values import NULL, ApiError
 
 

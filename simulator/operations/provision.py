@@ -5,8 +5,8 @@ from simulator.calls import Call
 from simulator.coercion import coerce_record
 from simulator.database import Row
 from simulator.occupancy import occupied
-from simulator.operations.registry import operation
 from simulator.records import usual
+from simulator.registry import operation
 from simulator.values import NULL, ApiError, Record, Value
 
 _NOT_INHERITED = (

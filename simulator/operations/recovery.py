@@ -2,12 +2,12 @@
 
 from simulator import devices
 from simulator.calls import Call
-from simulator.contact import answers, assert_dead
 from simulator.database import Row
 from simulator.operations.ha import assert_no_ha
 from simulator.operations.power import reset
-from simulator.operations.registry import look, operation
 from simulator.pool import HostState
+from simulator.registry import look, operation
+from simulator.toolstacks import Toolstacks
 from simulator.values import ApiError, Value
 
 
@@ -25,7 +25,7 @@ async def power_state_reset(call: Call, vm_ref: str) -> None:
 
 async def _assert_gone(call: Call, vm: Row, host: HostState) -> None:
     if host is not call.pool.master:
-        await assert_dead(call, host)
+        await call.assert_dead(host)
     elif call.pool.domains.get(host.name, vm.text("uuid")):
         raise ApiError("DOMAIN_EXISTS", vm.ref)
 
@@ -37,9 +37,9 @@ async def declare_dead(call: Call, host_ref: str) -> None:
     host = call.pool.host_of(host_ref)
     if host is call.pool.master:
         raise ApiError("HOST_IS_LIVE", host_ref)
-    await assert_dead(call, host)
+    await call.assert_dead(host)
     for vm in call.pool.residents(host.row):
-        await assert_dead(call, host)
+        await call.assert_dead(host)
         reset(call, vm)
     call.pool.db.update(host.row, enabled=False)
     call.calls.abort_at(host.machine)
@@ -71,20 +71,20 @@ async def sync_database(call: Call) -> None:
 @operation("pool.emergency_transition_to_master")
 async def emergency_transition_to_master(call: Call) -> None:
     """Be master, on this host's own copy of the database, from the restart on that follows."""
-    _assert_no_ha_here(call)
-    call.site.toolstacks.become_master(call.taken_by)
+    assert_no_ha(call.pool)
+    Toolstacks(call.calls).become_master(call.taken_by)
 
 
 @operation("pool.emergency_reset_master")
 async def emergency_reset_master(call: Call, address: str) -> None:
     """Follow the host of that address from the restart on that follows."""
-    _assert_no_ha_here(call)
+    assert_no_ha(call.pool)
     master = call.site.by_address(address)
     if master is None:
         raise ApiError("INTERNAL_ERROR", "Not_found")
     if master is call.taken_by:
         raise ApiError("HOST_ITS_OWN_SLAVE")
-    call.site.toolstacks.become_slave(call.taken_by, master)
+    Toolstacks(call.calls).become_slave(call.taken_by, master)
 
 
 @operation("pool.recover_slaves", tracked=True)
@@ -92,8 +92,8 @@ async def recover_slaves(call: Call) -> Value:
     """Tell every host that answers who is master now; whoever does not is passed over."""
     recovered = []
     for host in list(call.pool.hosts.values()):
-        if host.machine is not call.taken_by and await answers(call, host):
-            call.site.toolstacks.become_slave(host.machine, call.taken_by)
+        if host.machine is not call.taken_by and await call.answers(host):
+            Toolstacks(call.calls).become_slave(host.machine, call.taken_by)
             recovered.append(host.row.ref)
     return recovered
 
@@ -109,12 +109,9 @@ async def designate_new_master(call: Call, host_ref: str) -> None:
         await call.assert_reachable(host)
     await call.take("sync")
     call.pool.links.copy_now()
+    toolstacks = Toolstacks(call.calls)
     for host in call.pool.hosts.values():
         if host is new:
-            call.site.toolstacks.become_master(new.machine)
+            toolstacks.become_master(new.machine)
         else:
-            call.site.toolstacks.become_slave(host.machine, new.machine)
-
-
-def _assert_no_ha_here(call: Call) -> None:
-    assert_no_ha(call.taken_by.pool)
+            toolstacks.become_slave(host.machine, new.machine)

@@ -5,7 +5,7 @@ from simulator.calls import Call
 from simulator.database import Row
 from simulator.occupancy import occupied
 from simulator.operations.power import to_resident
-from simulator.operations.registry import operation
+from simulator.registry import operation
 from simulator.values import ApiError, Value
 
 

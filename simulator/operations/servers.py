@@ -3,11 +3,13 @@
 from contextlib import suppress
 
 from simulator import latency, placement
-from simulator.calls import Call
+from simulator.calls import Call, Calls
 from simulator.database import Row
+from simulator.dispatch import Dispatch
 from simulator.operations.ha import assert_no_ha
-from simulator.operations.registry import operation
 from simulator.pool import HostState, Pool
+from simulator.registry import operation
+from simulator.toolstacks import Toolstacks
 from simulator.values import ApiError, Unreachable
 
 _GUESTS_STOP_WITHIN_S = 60.0
@@ -34,33 +36,32 @@ async def _go_down(call: Call, host_ref: str, operation_: str) -> None:
     shown = {**host.row.map("current_operations"), call.task_ref: operation_}
     call.pool.db.update(host.row, current_operations=shown)
     call.pool.links.leaves(host)
-    call.site.in_background(_descend(host, again=operation_ == "reboot"))
+    call.site.in_background(_descend(host, call.calls, again=operation_ == "reboot"))
 
 
-async def _descend(host: HostState, *, again: bool) -> None:
+async def _descend(host: HostState, calls: Calls, *, again: bool) -> None:
     """The way down: what can go elsewhere goes, the rest is stopped, and the power ends it all."""
     pool, machine = host.pool, host.machine
-    site, boots = pool.site, machine.boots
-    await site.clock.work(latency.SHUTDOWN_FUSE_S)
+    toolstacks, boots = Toolstacks(calls), machine.boots
+    await pool.clock.work(latency.SHUTDOWN_FUSE_S)
     for vm in pool.residents(host.row):
         if machine.boots == boots:
-            await _clear(pool, host, vm)
+            await _clear(pool, host, vm, Dispatch(calls))
     if machine.boots == boots:
-        site.supply.press(machine.name, on=False)
+        toolstacks.press(machine.name, on=False)
         if again:
-            site.supply.press(machine.name, on=True)
+            toolstacks.press(machine.name, on=True)
 
 
-async def _clear(pool: Pool, host: HostState, vm: Row) -> None:
-    by_itself = pool.site.dispatch.by_itself
+async def _clear(pool: Pool, host: HostState, vm: Row, dispatch: Dispatch) -> None:
     for target in placement.possible_hosts(pool, vm):
         if target is not host and vm.text("power_state") == "Running":
             with suppress(ApiError, Unreachable):
-                await by_itself(pool, "VM.pool_migrate", vm.ref, target.row.ref, {})
+                await dispatch.by_itself(pool, "VM.pool_migrate", vm.ref, target.row.ref, {})
                 return
     with suppress(ApiError, Unreachable):
         if pool.guest_of(vm).behaviour.shutdown <= _GUESTS_STOP_WITHIN_S:
-            await by_itself(pool, "VM.clean_shutdown", vm.ref)
+            await dispatch.by_itself(pool, "VM.clean_shutdown", vm.ref)
 
 
 @operation("host.power_on", tracked=True)
@@ -71,7 +72,7 @@ async def power_on(call: Call, host_ref: str) -> None:
         raise ApiError("HOST_POWER_ON_MODE_DISABLED")
     if call.pool.is_live(host.row):
         raise ApiError("HOST_IS_LIVE", host_ref)
-    call.site.supply.press(host.name, on=True)
+    Toolstacks(call.calls).press(host.name, on=True)
     limit = call.site.clock.now() + latency.POWER_ON_WITHIN_S
     while not call.pool.is_live(host.row):
         left = limit - call.site.clock.now()
@@ -85,13 +86,13 @@ async def restart_agent(call: Call, host_ref: str) -> None:
     """The toolstack restarts; VMs run on."""
     host = call.pool.host_of(host_ref)
     await call.forward(host)
-    call.site.in_background(_restart(host))
+    call.site.in_background(_restart(host, Toolstacks(call.calls)))
 
 
-async def _restart(host: HostState) -> None:
+async def _restart(host: HostState, toolstacks: Toolstacks) -> None:
     # After the answer, which a restart at once would cut off.
     await host.pool.clock.work(1.0)
-    await host.pool.site.toolstacks.restart(host.machine)
+    await toolstacks.restart(host.machine)
 
 
 @operation("host.destroy", tracked=True)

@@ -5,7 +5,7 @@ from simulator.calls import Call
 from simulator.coercion import coerce_record
 from simulator.database import Row
 from simulator.datamodel import data_model
-from simulator.operations.registry import operation
+from simulator.registry import operation
 from simulator.values import NULL, ApiError, Record, Value, as_text
 
 

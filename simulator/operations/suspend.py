@@ -13,8 +13,8 @@ from simulator.operations.power import (
     say,
     to_resident,
 )
-from simulator.operations.registry import operation
 from simulator.pool import HostState
+from simulator.registry import operation
 from simulator.values import NULL
 
 

@@ -34,7 +34,7 @@ from reconciler.actions import (
 )
 from reconciler.observed import STALE_AFTER_S, Observed
 from reconciler.records import DaemonStarted, ForeignChange, Intended, Record, Settled, Targeted
-from simulator.pool import LogEntry
+from simulator.site import LogEntry
 from simulator.world import World
 from tests.simulation.estate import GRACE_S, HOSTS, identity, left_free
 from tests.simulation.repository import Repository

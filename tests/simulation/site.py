@@ -17,7 +17,7 @@ from reconciler.edge.telling import Tellers
 from reconciler.messages import Ask, AskLook, PoolLost, PoolObserved
 from reconciler.records import Record
 from reconciler.status import Status, Verdict
-from simulator.pool import LogEntry
+from simulator.site import LogEntry
 from simulator.world import World
 from tests.edge.deaf import Deaf
 from tests.edge.unarmed import Unarmed

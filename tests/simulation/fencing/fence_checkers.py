@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from membership.ledger import Ledger
 from membership.proofs import Attempt, Certificate
 from reconciler.records import Fenced, Record
-from simulator.pool import LogEntry
+from simulator.site import LogEntry
 from tests.simulation.estate import HOSTS
 from tests.simulation.peers.peer_checkers import Bench, Leases, PeerChecker, is_ours, node_of
 from tests.simulation.peers.peer_node import PeerNode

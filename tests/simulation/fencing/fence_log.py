@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.paging import Page
 from reconciler.records import Excepted, Fenced, Noticed, Record, Recovered, TookOver
-from simulator.pool import LogEntry
+from simulator.site import LogEntry
 from tests.simulation.checkers import BESIDE
 from tests.simulation.estate import VM_HOMES
 from tests.simulation.fencing.fence_checkers import FenceChecker

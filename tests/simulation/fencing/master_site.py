@@ -13,7 +13,7 @@ from membership.view import View
 from reconciler.messages import AskHandOver, AskRelease, PoolObserved
 from reconciler.paging import Page
 from reconciler.records import Fenced, Intended, Promoted, Record, TookOver
-from simulator.pool import LogEntry
+from simulator.site import LogEntry
 from tests.simulation.estate import VM_HOMES
 from tests.simulation.fencing.fence_site import FenceSite, Layout
 from tests.simulation.peers.peer_node import PeerNode

@@ -23,7 +23,7 @@ from reconciler.messages import PoolObserved
 from reconciler.observed import STALE_AFTER_S
 from reconciler.paging import Page
 from reconciler.records import ForeignChange, Intended, Record, Settled, Targeted, TookOver
-from simulator.pool import LogEntry
+from simulator.site import LogEntry
 from tests.simulation.checkers import (
     BESIDE,
     OURS,

@@ -16,7 +16,7 @@ from reconciler.edge.requests import Requests
 from reconciler.messages import PoolObserved
 from reconciler.paging import Page
 from reconciler.records import Record
-from simulator.pool import LogEntry
+from simulator.site import LogEntry
 from tests.simulation.peers.peer_channel import PeerDaemon
 from tests.simulation.peers.peer_heart import Body, HeartDaemon
 from tests.simulation.peers.peer_process import NodeClock, Stoppable

@@ -34,7 +34,7 @@ from reconciler.paging import Page
 from reconciler.ports import Devices
 from reconciler.records import Record
 from reconciler.status import Status, Verdict
-from simulator.pool import LogEntry
+from simulator.site import LogEntry
 from tests.simulation.estate import ADDRESSES, CLUSTER_ID, HOSTS, Wish
 from tests.simulation.peers.peer_channel import PeerDaemon, Switchboard
 from tests.simulation.peers.peer_heart import Body, HeartDaemon
