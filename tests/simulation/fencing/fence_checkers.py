@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from membership.ledger import Ledger
 from membership.proofs import Attempt, Certificate
 from reconciler.records import Fenced, Record
 from simulator.site import LogEntry
 from tests.simulation.estate import HOSTS
-from tests.simulation.peers.peer_checkers import Bench, Leases, PeerChecker, is_ours, node_of
+from tests.simulation.fencing.fence_site import FenceChecker, FenceSite
+from tests.simulation.peers.peer_checkers import Bench, Leases, is_ours, node_of
 from tests.simulation.peers.peer_node import PeerNode
-
-if TYPE_CHECKING:
-    from tests.simulation.fencing.fence_site import FenceSite
 
 STARTS = ("VM.start_on", "VM.resume_on", "VM.start", "VM.resume")
 ANSWERED_FOR_S = 6.0
@@ -31,21 +28,6 @@ READ_WITHIN_S = 25.0
 TOGETHER_S = 4.0
 
 NEVER = float("inf")
-
-
-class FenceChecker(PeerChecker):
-    """Told of more; says nothing by itself."""
-
-    site: FenceSite
-
-    def power_lost(self, host: str) -> None:
-        """This server has lost its power, a moment ago."""
-
-    def switched_off(self, node: PeerNode, victim: str) -> None:
-        """This node is about to tell a device to switch off the server of that one."""
-
-    def looks(self) -> None:
-        """Twice a second."""
 
 
 class Truth(FenceChecker):

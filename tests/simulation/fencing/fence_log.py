@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from reconciler.paging import Page
 from reconciler.records import Excepted, Fenced, Noticed, Record, Recovered, TookOver
 from simulator.site import LogEntry
 from tests.simulation.checkers import BESIDE
 from tests.simulation.estate import VM_HOMES
-from tests.simulation.fencing.fence_checkers import FenceChecker
+from tests.simulation.fencing.fence_site import FenceChecker, FenceSite
 from tests.simulation.peers.peer_checkers import is_ours, node_of
 from tests.simulation.peers.peer_node import PeerNode
-
-if TYPE_CHECKING:
-    from tests.simulation.fencing.fence_site import FenceSite
 
 QUIET = ("host.compute", "pool.sync_database")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from reconciler.ports import Devices
 from simulator.world import World
 from tests.simulation.estate import HOSTS, Wish, make_world
-from tests.simulation.fencing.fence_checkers import FenceChecker
 from tests.simulation.fencing.fence_devices import OwnDevices
+from tests.simulation.peers.peer_checkers import PeerChecker
 from tests.simulation.peers.peer_node import PeerNode
 from tests.simulation.peers.peer_site import PeerSite
 from tests.simulation.world_devices import WorldDevices
@@ -36,6 +36,21 @@ class Layout:
     nodes: Mapping[str, str] = field(default_factory=dict)
     vms: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+
+
+class FenceChecker(PeerChecker):
+    """Told of more; says nothing by itself."""
+
+    site: FenceSite
+
+    def power_lost(self, host: str) -> None:
+        """This server has lost its power, a moment ago."""
+
+    def switched_off(self, node: PeerNode, victim: str) -> None:
+        """This node is about to tell a device to switch off the server of that one."""
+
+    def looks(self) -> None:
+        """Twice a second."""
 
 
 class FenceSite(PeerSite):
