@@ -18,9 +18,6 @@ from schema.model import Frozen
 
 DISK_VOTER = "disk"
 
-FOREVER_S = 1e12
-"""A lease that nobody can end. JSON has no infinity."""
-
 _REPLIED = ("asking", "candidate", "leader")
 
 

@@ -74,14 +74,6 @@ class Emergency:
         finally:
             await self.leave()
 
-    async def reset_master(
-        self, master: str, within_s: float, permitted: Permitted = always
-    ) -> None:
-        """Have it follow the master at `master`, as that one's address is in the pool's records."""
-        await self._call(
-            "pool.emergency_reset_master", master, within_s=within_s, permitted=permitted
-        )
-
     async def _call(
         self, method: str, *params: JsonValue, within_s: float, permitted: Permitted = always
     ) -> JsonValue:

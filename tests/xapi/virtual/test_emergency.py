@@ -39,7 +39,6 @@ class Member:
             "host.is_in_emergency_mode": False,
             "pool.is_slave": True,
             "pool.emergency_transition_to_master": "",
-            "pool.emergency_reset_master": "",
             "session.login_with_password": POOL_SESSION,
             "pool.get_all_records": {"pool1": {"uuid": "u-pool", "master": "host2"}},
             "pool.recover_slaves": ["host1"],
@@ -119,8 +118,6 @@ async def test_a_promotion() -> None:
     assert member.last() == (SLAVE, "pool.is_slave", (LOCAL, "OpaqueRef:NULL"), 1.0)
     await slave.transition_to_master(2.0)
     assert member.last() == (SLAVE, "pool.emergency_transition_to_master", (LOCAL,), 2.0)
-    await slave.reset_master("192.0.2.7", 3.0)
-    assert member.last() == (SLAVE, "pool.emergency_reset_master", (LOCAL, "192.0.2.7"), 3.0)
 
 
 async def test_a_further_login_leaves_no_session_behind() -> None:
@@ -144,8 +141,6 @@ async def test_nothing_is_begun_without_permission_or_session() -> None:
     slave = await entered(member)
     with pytest.raises(NotBegun, match="LeaseOver"):
         await slave.transition_to_master(SOON_S, lambda: False)
-    with pytest.raises(NotBegun, match="LeaseOver"):
-        await slave.reset_master("192.0.2.7", SOON_S, lambda: False)
     await slave.leave()
     assert member.last()[:3] == (SLAVE, "session.local_logout", (LOCAL,))
     with pytest.raises(NotBegun, match="NoLocalSession"):
