@@ -43,7 +43,8 @@ class Sight:
     channel. `heard_by` are living peers that say they hear it, `observers` all living peers but the
     accuser and the node itself. `away` says who has it in maintenance, `victims` how many VMs would be
     recovered, `unheard_s` for how long the pool has shown it as not live. `ordered` says who wants it
-    powered off whatever is heard of it ("": nobody).
+    powered off whatever is heard of it ("": nobody). `withholds`: nothing of the pool is seen or done
+    before this node answers or is proven dead, since it is the pool's master, or one may be on it.
     """
 
     node: str
@@ -57,6 +58,7 @@ class Sight:
     victims: int = 0
     unheard_s: float | None = None
     ordered: str = ""
+    withholds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def judge(sight: Sight, accuser: Accuser, rules: Rules) -> Verdict:
         or _waiting(sight, rules)
         or _accuser_ill(sight, accuser, rules)
         or _contradicted(sight)
+        or _looked_at(sight)
         or doomed
     )
 
@@ -138,10 +141,23 @@ def _settled(sight: Sight) -> Verdict | None:
         return Verdict(Belief.DEAD, "Certified", f"certificate {sight.certificate}")
     if sight.away:
         return Verdict(Belief.AWAY, "Away", sight.away)
-    if not sight.victims:
+    if not sight.victims and not sight.withholds:
         message = "nothing on it is to be recovered"
         return Verdict(Belief.SPARED, "NothingToRecover", message)
     return None
+
+
+def _looked_at(sight: Sight) -> Verdict | None:
+    """A node with nothing to recover is never powered off. That it is off may be read and believed where
+    the pool waits for that; to have it switched off takes a human's word."""
+    if sight.victims:
+        return None
+    message = (
+        "nothing on it is to be recovered, so it is not powered off by itself; and before it is back or"
+        " proven dead nobody sees or changes anything in the pool"
+    )
+    remedy = f"cxm fence {sight.node}; where no device works and it is off: cxm confirm-off {sight.node}"
+    return Verdict(Belief.DOOMED, "NothingToRecover", message, remedy)
 
 
 def _forbidden(sight: Sight, accuser: Accuser, rules: Rules) -> Verdict | None:
@@ -210,11 +226,16 @@ def _contradicted(sight: Sight) -> Verdict | None:
         message = f"{', '.join(sight.heard_by)} still hears {sight.node}"
         return Verdict(Belief.REFUSED, "Contradicted", message, "look at the links between them")
     if sight.peer is None and sight.unheard_s is None:
-        message = "it runs no daemon, and the pool's master still counts it as live"
+        others = (
+            "nobody but its toolstack could tell of it"
+            if sight.withholds
+            else "the pool's master still counts it as live"
+        )
+        wait = "" if sight.withholds else "wait until the pool gives it up, or "
         return Verdict(
             Belief.REFUSED,
             "OneWitness",
-            message,
-            f"wait until the pool gives it up, or cxm confirm-off {sight.node}",
+            f"it runs no daemon, and {others}",
+            f"{wait}look at it; where it is off: cxm confirm-off {sight.node}",
         )
     return None

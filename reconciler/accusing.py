@@ -198,6 +198,7 @@ class _Court:
             victims=len(self._guests.get(host.uuid, ())) or self._kept_waiting(),
             unheard_s=None if host.live else 0.0,
             ordered=self._ordered(node.name),
+            withholds=self._withholds(host),
         )
 
     def _state(self, node: Node, peer: Peer | None) -> PeerState | None:
@@ -262,11 +263,16 @@ class _Court:
     def _kept_waiting(self) -> int:
         """How many VMs are to run again and cannot while anybody is unproven: without the pool's master
         each of its members counts, since any of them may turn out to have them."""
+        return len(self._at.ledger.values(Lost)) if self._headless() else 0
+
+    def _headless(self) -> bool:
+        """Whether the pool's master is dead, and each member is to say whom it follows."""
         master = self._at.observed.pool.master
-        headless = self._promotion is not None or (
-            master in self._proofs and master not in self._pool.reporting
-        )
-        return len(self._at.ledger.values(Lost)) if headless else 0
+        dead = master in self._proofs and master not in self._pool.reporting
+        return dead or self._promotion is not None
+
+    def _withholds(self, host: ObservedNode) -> bool:
+        return self._headless() or host.uuid == self._at.observed.pool.master
 
     def _hosts_of(self, real: ObservedVM) -> set[str]:
         hosts = {place.host for place in known(self._at.ledger, real.uuid) or ()}

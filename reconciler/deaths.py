@@ -61,6 +61,12 @@ class Deaths:
             return ""
         return unproven.message
 
+    def way_out(self, node: str) -> str:
+        """What a person can do about a node that is held."""
+        verdict = self.verdicts.get(node)
+        told = verdict.remedy if verdict is not None else ""
+        return told or f"cxm confirm-off {node}"
+
     def certified(self, host: str | None) -> Proof | None:
         """The certificate of this host, while that is dead by it."""
         if host is None or host in self.pool.reporting:

@@ -65,7 +65,7 @@ def _unproven(node: Node, host: ObservedNode, deaths: Deaths) -> Iterator[Row | 
                 cause=Cause.RECOVERY,
                 reason=verdict.reason or "Unproven",
                 message=f"it is silent, and nothing proves that it is off: {held}",
-                remedy=f"look at it; when it is off: cxm confirm-off {node.name}",
+                remedy=f"look at it; {deaths.way_out(node.name)}, when it is off",
             )
         case Belief.DOOMED | Belief.WATCHED:
             message = "its death is looked for" if verdict.may_look else "silent"

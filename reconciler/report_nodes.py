@@ -53,7 +53,7 @@ def nodes(facts: Facts, rows: Mapping[str, Health]) -> Iterator[NodeStatus]:
             reason=reason or closed.get(node.name, ""),
             message=message,
             certificate=verdict.message.removeprefix("certificate ") if dead else "",
-            remedy=f"cxm confirm-off {node.name}" if held else verdict.remedy,
+            remedy=facts.deaths.way_out(node.name) if held and facts.deaths else verdict.remedy,
         )
 
 

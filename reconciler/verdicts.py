@@ -59,7 +59,8 @@ def _behind(facts: Facts) -> bool:
 
 def condition_of(facts: Facts, verdict: Verdict, now: Now) -> tuple[Condition, str, str]:
     for name, why in held_nodes(facts).items():
-        return Condition.STALLED, "Unproven", f"node/{name} is held: {why}; cxm confirm-off {name}"
+        remedy = facts.deaths.way_out(name) if facts.deaths is not None else ""
+        return Condition.STALLED, "Unproven", f"node/{name} is held: {why}; {remedy}"
     if verdict is Verdict.UNKNOWN:
         return _why_unknown(facts)
     if facts.revisions.state is HeadState.REJECTED:

@@ -242,3 +242,13 @@ def test_a_silent_member_is_not_spared_while_vms_wait_for_its_proof() -> None:
     verdict = accused(with_parts(at, observed=master)).verdicts["xen2"]
     assert verdict.belief in (Belief.DOOMED, Belief.REFUSED)
     assert verdict.reason != "NothingToRecover"
+
+
+def test_of_a_silent_member_on_which_nothing_is_the_pool_waits_for_a_look() -> None:
+    """It may have been told to be master, and be starting. It is looked at, and never switched off."""
+    states = {"xen2": silent(), "xen3": silent()}
+    known: dict[str, FactValue] = {"certificate__xen3": died("xen3"), "promotion": promoted()}
+    at = hearing(states, probing=failing("xen2", "xen3"), ledger=facts(**known))
+    verdict = accused(at).verdicts["xen2"]
+    assert verdict.reason in ("NothingToRecover", "AccuserUnfit")
+    assert not verdict.may_shoot

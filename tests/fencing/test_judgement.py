@@ -74,6 +74,27 @@ def test_what_is_forbidden_for_all_is_forbidden_here() -> None:
     assert (frozen.reason, frozen.remedy) == ("Frozen", "cxm thaw node/b")
 
 
+def test_the_pool_waits_for_a_node_with_nothing_to_recover_and_still_it_is_not_shot() -> None:
+    """That it is off may be read and believed; to have it switched off takes a human's word."""
+    master = replace(DEAD, victims=0, withholds=True)
+    verdict = judge(master, WELL, RULES)
+    assert (verdict.may_look, verdict.may_shoot) == (True, False)
+    assert verdict.reason == "NothingToRecover"
+    assert "cxm fence b" in verdict.remedy
+    assert judge(replace(master, ordered="alice: it hangs"), WELL, RULES).may_shoot
+    assert judge(replace(master, away="somebody's reboot"), WELL, RULES).belief is Belief.AWAY
+    storm = replace(RULES, brakes={"b": ("Storm", "half of all")})
+    assert not judge(master, WELL, storm).may_shoot
+
+
+def test_a_master_without_a_daemon_is_not_judged_by_its_toolstack_alone() -> None:
+    failing = Probes(failing_s=20.0, failed=4)
+    alone = replace(DEAD, peer=None, probes=failing, withholds=True)
+    verdict = judge(alone, WELL, RULES)
+    assert (verdict.belief, verdict.reason) == (Belief.REFUSED, "OneWitness")
+    assert "the pool's master" not in verdict.message
+
+
 def test_a_brake_limits_shooting_not_believing() -> None:
     verdict = judge(DEAD, WELL, replace(RULES, brakes={"b": ("Storm", "half of all")}))
     assert verdict.may_look

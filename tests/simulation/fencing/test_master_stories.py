@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.messages import AskConfirmOff, AskFence
+from reconciler.status import Verdict
 from simulator.clock import run_virtual
 from tests.simulation.estate import VM_HOMES, as_it_is
 from tests.simulation.fencing.master_site import COPY, GATHER, LOST, MASTER, TRANSITION, MasterSite
@@ -286,3 +288,63 @@ def test_the_one_that_was_named_dies(tmp_path: Path, step: str) -> None:
 
     site = told(tmp_path, story, count=5)
     assert len({*site.watch.ordered}) == 2
+
+
+# --- a master on which nothing is to be recovered -------------------------------------------------------
+
+
+def deserted(tmp_path: Path, story: Story) -> MasterSite:
+    """Nothing that runs on the master is to run again."""
+
+    async def moved(site: MasterSite) -> None:
+        wish = as_it_is()
+        for vm in LOST:
+            wish = wish.with_vm(vm, state="halted")
+        site.commit(wish, "nothing on the master")
+        await site.until(lambda: not any(site.home(vm) for vm in LOST), 200.0)
+        await site.lead_by("xen2")
+        await story(site)
+
+    return told(tmp_path, moved)
+
+
+def test_a_master_with_nothing_on_it_that_reads_off_is_replaced(tmp_path: Path) -> None:
+    """It is not shot for that: its device says that it is off."""
+
+    async def story(site: MasterSite) -> None:
+        site.world.power_off(MASTER)
+        await site.until(lambda: site.masters not in ([], [MASTER]), BOUND_S)
+
+    site = deserted(tmp_path, story)
+    assert len(site.watch.ordered) == 1
+
+
+def test_a_master_with_nothing_on_it_that_hangs_is_told_and_an_order_ends_it(
+    tmp_path: Path,
+) -> None:
+    async def story(site: MasterSite) -> None:
+        site.hang(MASTER, 3600.0)
+        await site.until(lambda: "held/xen1" in {page.key for page in site.watch.pages}, 120.0)
+        (page,) = [page for page in site.watch.pages if page.key == "held/xen1"]
+        assert "cxm fence xen1" in page.text
+        status = await site.status()
+        assert status is not None
+        assert status.verdict is Verdict.HELD
+        await asyncio.sleep(300.0)
+        assert site.world.site.machines[MASTER].powered, "nobody shoots what has nothing on it"
+        await site.ask(AskFence(node=MASTER, reason="it hangs", by="anna"))
+        await site.until(lambda: site.masters not in ([], [MASTER]), BOUND_S)
+
+    site = deserted(tmp_path, story)
+    assert len(site.watch.ordered) == 1
+
+
+def test_an_oath_ends_it_where_no_device_can(tmp_path: Path) -> None:
+    async def story(site: MasterSite) -> None:
+        site.world.faults.start("bmc-dead", 3600.0, host=MASTER)
+        site.world.power_off(MASTER)
+        await site.until(lambda: "held/xen1" in {page.key for page in site.watch.pages}, 120.0)
+        await site.ask(AskConfirmOff(node=MASTER, reason="looked", against_evidence=True, by="a"))
+        await site.until(lambda: site.masters not in ([], [MASTER]), BOUND_S)
+
+    deserted(tmp_path, story)
