@@ -65,6 +65,17 @@ def _expired(certificate: Certificate, now: Now) -> bool:
     return until_s is not None and until_s <= now.epoch_s
 
 
+def hold_of(certificate: Certificate) -> str:
+    """The id of the hold that is raised where this certificate turns out to be void."""
+    return f"H-{certificate.id}"
+
+
+def voided(hold: str, ledger: Ledger) -> Certificate | None:
+    """The certificate for which the hold of this id was raised; None where it was for another cause."""
+    certificates = (c for c in ledger.values(Certificate) if c.void and hold_of(c) == hold)
+    return next(certificates, None)
+
+
 def absent(ledger: Ledger) -> tuple[str, ...]:
     """The nodes for which everything waits after a blackout; none where there was none."""
     stands = ledger.get(COLD_START, ColdStart)

@@ -156,7 +156,9 @@ def _looked_at(sight: Sight) -> Verdict | None:
         "nothing on it is to be recovered, so it is not powered off by itself; and before it is back or"
         " proven dead nobody sees or changes anything in the pool"
     )
-    remedy = f"cxm fence {sight.node}; where no device works and it is off: cxm confirm-off {sight.node}"
+    remedy = (
+        f"cxm fence {sight.node}; where no device works and it is off: cxm confirm-off {sight.node}"
+    )
     return Verdict(Belief.DOOMED, "NothingToRecover", message, remedy)
 
 

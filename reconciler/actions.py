@@ -105,7 +105,12 @@ class EnableNode(NodeCall, tag="enable_node", frozen=True, kw_only=True):
 
 class DeclareDead(NodeCall, tag="declare_dead", frozen=True, kw_only=True):
     """Have the pool write the node off: what its records still place there becomes Halted, it takes no
-    VMs any more, and its locks on disks are freed. It proves as little as `ResetPower`."""
+    VMs any more, and its locks on disks are freed. It proves as little as `ResetPower`.
+
+    `closes`: the node was open, so it is this call that closes it, and it is opened again when it returns.
+    """
+
+    closes: bool = True
 
 
 AnyVmCall = (

@@ -107,6 +107,16 @@ def service_vms(desired: Desired) -> frozenset[str]:
     )
 
 
+def started_by_pool(desired: Desired, observed: Observed) -> tuple[str, ...]:
+    """Names in the pool of the VMs that it starts by itself at every boot of any host. A service VM may
+    be started so: nobody else would start it."""
+    if not observed.pool.auto_poweron:
+        return ()
+    own = service_vms(desired)
+    flagged = (vm for uuid, vm in observed.vms.items() if vm.auto_poweron and uuid not in own)
+    return tuple(sorted(vm.name for vm in flagged))
+
+
 def _missing(vm: VM, uuid: str, observed: Observed) -> Unmatched:
     copy = next((copy for copy in observed.copies if copy.uuid == uuid), None)
     if copy is not None:

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fencing import may_run
-from fencing.evidence import Proof
+from fencing.evidence import CERTIFICATE, Proof
 from fencing.judgement import Belief, Verdict
 from fencing.may_run import Doubt, Pool, Shown
 from membership.ledger import Ledger
-from membership.proofs import Lost, MayRun, Promotion, Stamp, Unproven
+from membership.proofs import Certificate, Lost, MayRun, Promotion, Stamp, Unproven
 from reconciler.actions import PoolMigrate, ResumeOn, StartOn
 from reconciler.journal import JournalState
 from reconciler.observed import Observed, ObservedVM
@@ -72,6 +72,11 @@ class Deaths:
         if host is None or host in self.pool.reporting:
             return None
         return self.proofs.get(host)
+
+    def died(self, node: str, host: str) -> Certificate | None:
+        """The certificate of this node's last death, on this host, whether it has come back since or not."""
+        found = self.ledger.get(f"{CERTIFICATE}{node}", Certificate)
+        return found if found is not None and found.host == host and not found.void else None
 
     def doubts(self, vm: VM, real: ObservedVM, target: str, leaving: str = "") -> tuple[Doubt, ...]:
         """What forbids to make `vm` run on `target`, or to reset its record (target "")."""

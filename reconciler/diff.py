@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from membership.clock import Now
 from membership.ledger import Ledger
 from reconciler.actions import Blocked, Cause, Told, Verb
-from reconciler.adoption import Adoption, Unmatched, adopt, service_vms
+from reconciler.adoption import Adoption, Unmatched, adopt, service_vms, started_by_pool
 from reconciler.aspects import desired_power
 from reconciler.deaths import Deaths
 from reconciler.drift import Change, Drift, NodeChange
 from reconciler.journal import JournalState
+from reconciler.naming import listed
 from reconciler.observed import Observed, ObservedNode
 from reconciler.placement import has_domain
 from reconciler.readiness import Runs, told, unready
@@ -65,7 +66,8 @@ def _rows(
 ) -> Iterator[Row]:
     for node, host in adoption.nodes:
         if deaths.certified(host.uuid) is None:
-            yield from _node(node, host, node.name in emptied, host.uuid in journal.own_cordons)
+            ours = host.uuid in journal.own_cordons
+            yield from _node(node, host, node.name in emptied, ours, deaths)
     budget = desired.cluster.recovery.max_restarts
     setting = Setting(adoption, emptied, journal, deaths.lost, budget, now)
     remembered = journal.sightings.get
@@ -74,8 +76,9 @@ def _rows(
     yield from (_unmatched(item) for item in adoption.unmatched)
     for node in adoption.absent_nodes:
         yield _absent(node, complete=observed.complete)
-    if observed.pool.auto_poweron:
-        message = "the pool's auto_poweron starts VMs at any host's boot, against this tree"
+    started = started_by_pool(desired, observed)
+    if started:
+        message = f"its auto_poweron starts {listed(started)} at any host's boot, against this tree"
         yield Told(object="pool", reason="AutoPowerOn", message=message)
     if emptied:
         yield from _strangers(desired, observed, adoption, emptied)
@@ -110,7 +113,9 @@ def _cordoned(node: Node) -> bool:
     return not node.schedulable or node.maintenance is not None
 
 
-def _node(node: Node, host: ObservedNode, drained: bool, ours: bool) -> Iterator[Row]:
+def _node(
+    node: Node, host: ObservedNode, drained: bool, ours: bool, deaths: Deaths
+) -> Iterator[Row]:
     """Close a node for others too; open it again only if it was we who closed it."""
     closing = drained or _cordoned(node)
     if closing and host.enabled:
@@ -118,13 +123,27 @@ def _node(node: Node, host: ObservedNode, drained: bool, ours: bool) -> Iterator
         reason = "Draining" if drained else "Cordoned"
         message = "no VM is to start here or arrive"
         yield NodeChange(node, host, Verb.CORDON, cause, reason, message)
-    elif not closing and not host.enabled and ours:
-        message = "VMs may start here and arrive again"
-        yield NodeChange(node, host, Verb.UNCORDON, Cause.INTENT, "Schedulable", message)
     elif not closing and not host.enabled:
-        yield _told(node, "DisabledByOther", "disabled in the pool, not by cxm")
+        yield _closed(node, host, ours, deaths)
     if not host.live:
         yield _told(node, "NotLive", "the pool does not hear this host")
+
+
+def _closed(node: Node, host: ObservedNode, ours: bool, deaths: Deaths) -> Row:
+    """A node that is closed and is to be open. One that was written off is mostly opened by its own
+    toolstack, once that has compared what runs; where it is not, it is we who owe that."""
+    if not ours:
+        message = "closed in the pool, not by cxm: by somebody, or its toolstack is starting"
+        return _told(node, "DisabledByOther", message)
+    certificate = deaths.died(node.name, host.uuid)
+    if certificate is None:
+        message = "VMs may start here and arrive again"
+        return NodeChange(node, host, Verb.UNCORDON, Cause.INTENT, "Schedulable", message)
+    if host.uuid not in deaths.pool.reporting:
+        message = f"closed since cxm had it written off as dead ({certificate.id}); opened once it answers"
+        return _told(node, "WrittenOff", message)
+    message = f"it is back from its death ({certificate.id}): VMs may start here again"
+    return NodeChange(node, host, Verb.UNCORDON, Cause.RECOVERY, "Returned", message)
 
 
 def _absent(node: Node, *, complete: bool) -> Told:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from fencing.devices import DeviceUse, Level, levels
-from fencing.evidence import CERTIFICATE, POWER_OFF
+from fencing.evidence import CERTIFICATE, POWER_OFF, hold_of
 from fencing.judgement import Belief, Verdict
 from fencing.ladder import Fail, Ladder, Look, Order, Prove, Rung, Switch
 from membership.ledger import LOST, Withdrawn
@@ -236,7 +236,7 @@ class Guarding:
         wants.facts.append((f"{CERTIFICATE}{name}", replace(certificate, void=why), at.view.term))
         wants.entries.append(Fenced(node=name, stage="void", message=f"{certificate.id}: {why}"))
         why = f"certificate {certificate.id} of {name} is void: {why}"
-        wants.holds[f"H-{certificate.id}"] = why
+        wants.holds[hold_of(certificate)] = why
         self._shots.pop(name, None)
 
 

@@ -18,6 +18,7 @@ from reconciler.actions import (
     Call,
     Cause,
     CleanShutdown,
+    DeclareDead,
     DisableNode,
     Done,
     EnableNode,
@@ -196,7 +197,7 @@ def _intended(state: JournalState, entry: Intended, at_s: float) -> None:
         state.own_stops.setdefault(entry.subject, owed)
     elif isinstance(call, CleanShutdown) and action.verb is not Verb.STOP:
         state.own_stops[call.vm] = OwnStop(action.cause, action.reason, action.node, at_s)
-    elif isinstance(call, DisableNode):
+    elif isinstance(call, DisableNode) or (isinstance(call, DeclareDead) and call.closes):
         state.own_cordons.add(call.node)
 
 
@@ -229,7 +230,7 @@ def _repay(state: JournalState, call: Call, *, done: bool) -> None:
     match call:
         case EnableNode(node=node) if done:
             state.own_cordons.discard(node)
-        case DisableNode(node=node) if not done:
+        case DisableNode(node=node) | DeclareDead(node=node, closes=True) if not done:
             state.own_cordons.discard(node)
         case StartOn(vm=vm) if done:
             state.own_stops.pop(vm, None)

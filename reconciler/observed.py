@@ -74,6 +74,8 @@ class ObservedVM(Frozen, frozen=True, kw_only=True):
     `started_epoch_s` is by the clock of the server that started it last, 0.0 where it is not known.
     `reported`: the agent in its guest has spoken since that start; `addresses` are those that it told
     and that can be reached from elsewhere, in the order of its interfaces, IPv4 first.
+
+    `auto_poweron`: its own flag; where the pool's is on, too, every boot of any host starts it.
     """
 
     uuid: str
@@ -104,6 +106,7 @@ class ObservedVM(Frozen, frozen=True, kw_only=True):
     started_epoch_s: float = 0.0
     reported: bool = True
     addresses: tuple[str, ...] = ()
+    auto_poweron: bool = False
 
 
 class ObservedNode(Frozen, frozen=True, kw_only=True):

@@ -6,14 +6,17 @@ alarms stand; who tells of them, and what was told already, is the pager's busin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
+from math import inf
 
-from fencing.evidence import absent
+from fencing.evidence import absent, voided
 from membership.clock import Now
 from membership.ledger import Ledger
+from membership.proofs import Certificate
 from membership.view import PeerState, View
 from reconciler.actions import Blocked
+from reconciler.naming import NAMED, counted, listed
 from schema.model import Desired, Frozen, Heartbeat
 
 
@@ -50,19 +53,55 @@ def wanted(page: Page, least: str) -> bool:
     return page.severity is Severity.OK or RANK[page.severity] >= RANK[Severity(least)]
 
 
+class Held(Frozen, frozen=True, kw_only=True):
+    """A node that is believed dead and of which nothing proves it: why, and what a person can do.
+    `victims`: whether anything on it is to be recovered."""
+
+    why: str
+    remedy: str
+    victims: bool = True
+
+
+class Dead(Frozen, frozen=True, kw_only=True):
+    """A node that is dead by this certificate; `lost` are the VMs (names) that died with it and do not run
+    again yet."""
+
+    certificate: Certificate
+    lost: tuple[str, ...] = ()
+
+
+class Away(Frozen, frozen=True, kw_only=True):
+    """A node that somebody other than cxm has taken away: by what that is known, and for how long nothing
+    was heard of it."""
+
+    why: str
+    silent_s: float
+
+
 class Situation(Frozen, frozen=True, kw_only=True):
-    """What alarms are judged by. `leaderless_s`: for how long nobody has led, None where somebody does;
-    `stalled` are the rows that only a human brings forward, None before there is a plan;
-    `held` are the nodes whose death nothing proves, and why, None before any was judged;
-    `source_lost` says why, "" where not, and `cannot_act` why this node leads in vain; `falls_short` why
-    fewer losses are survivable than the tree wants, None where that is not known."""
+    """What alarms are judged by; None is what is not known, as before there is a plan or a judgement.
+
+    `leaderless_s`: for how long nobody has led, None where somebody does; `stalled` are the rows that
+    only a human brings forward; `source_lost` says why, "" where not, and `cannot_act` why this node
+    leads in vain; `falls_short` why fewer losses are survivable than the tree wants. `held`, `dead` and
+    `away` are by the names of nodes, and `answering` those that answer for themselves. `down`: node to
+    the rows that refuse to start what died with it, none where nothing is refused as yet. `late`: device
+    and node to why the last trial is too old to rely on. `autostarted`: VMs that the pool starts at any
+    host's boot.
+    """
 
     view: View
     ledger: Ledger
     desired: Desired | None
     leaderless_s: float | None
     stalled: tuple[Blocked, ...] | None = ()
-    held: Mapping[str, str] | None = None
+    held: Mapping[str, Held] | None = None
+    dead: Mapping[str, Dead] | None = None
+    away: Mapping[str, Away] | None = None
+    answering: Collection[str] = ()
+    down: Mapping[str, tuple[Blocked, ...]] | None = None
+    late: Mapping[tuple[str, str], str] | None = None
+    autostarted: tuple[str, ...] | None = None
     source_lost: str = ""
     cannot_act: str = ""
     falls_short: str | None = None
@@ -76,6 +115,11 @@ def alarms(situation: Situation, now: Now) -> dict[str, Page]:
         *_peers(situation.view),
         *_rows(situation.stalled or ()),
         *_held_nodes(situation.held or {}),
+        *_dead_nodes(situation.dead or {}),
+        *_away_nodes(situation),
+        *_kept_down(situation.down or {}),
+        *_late_trials(situation.late or {}),
+        *_autostarted(situation.autostarted or ()),
         *_source(situation.source_lost),
         *_cold(situation.ledger),
         *_survival(situation.falls_short or ""),
@@ -111,9 +155,24 @@ def ended(key: str, situation: Situation) -> bool:
             return situation.falls_short is not None
         case "held":
             return situation.held is not None
+        case "away" | "dead":
+            return _settled(name, situation)
+        case "down":
+            return situation.down is not None and name not in situation.down
+        case "drill":
+            return situation.late is not None
+        case "auto-poweron":
+            return situation.autostarted is not None
         case "maintenance":
             return desired is not None
     return True
+
+
+def _settled(name: str, situation: Situation) -> bool:
+    """Whether it is known how a node is: it answers, or is dead for certain, or is none of ours any more."""
+    if situation.desired is not None and name not in situation.desired.nodes:
+        return True
+    return name in situation.answering or name in (situation.dead or {})
 
 
 def _page(key: str, severity: Severity, title: str, *text: str) -> Page:
@@ -122,13 +181,25 @@ def _page(key: str, severity: Severity, title: str, *text: str) -> Page:
 
 def _holds(situation: Situation) -> Iterator[Page]:
     for hold in situation.ledger.holds:
+        certificate = voided(hold.id, situation.ledger)
+        risk = [] if certificate is None else [_risk(certificate)]
         yield _page(
             f"hold/{hold.id}",
             Severity.CRITICAL,
             f"cxm is held: {hold.reason}",
+            *risk,
             f"Raised by {hold.by}. Nothing is begun until it is released.",
             f"Look at cxm status; when all is well: cxm release {hold.id}",
         )
+
+
+def _risk(certificate: Certificate) -> str:
+    """What may be so where a node was taken for dead and is not."""
+    return (
+        f"{certificate.node} was certified dead ({certificate.evidence}) and may have run on: what was"
+        " started elsewhere since may run twice. Look at both servers (cxm locks,"
+        f" cxm why node/{certificate.node}), and at the fence device, before anything else."
+    )
 
 
 def _leadership(situation: Situation) -> Iterator[Page]:
@@ -192,14 +263,95 @@ def _peers(view: View) -> Iterator[Page]:
             yield _page(f"peer/{name}", Severity.WARNING, title, "Look at cxm members.")
 
 
-def _held_nodes(held: Mapping[str, str]) -> Iterator[Page]:
-    for name, why in held.items():
+def _held_nodes(held: Mapping[str, Held]) -> Iterator[Page]:
+    for name, node in held.items():
+        stays = " What ran there stays down until somebody looks at the server." * node.victims
         yield _page(
             f"held/{name}",
             Severity.CRITICAL,
             f"node {name} is held: nothing proves that it is off",
-            f"{why}. What ran there stays down until somebody looks at the server.",
-            f"When it is off: cxm confirm-off {name}",
+            f"{node.why}.{stays}",
+            f"When it is off: {node.remedy}" if node.victims else f"Look at it: {node.remedy}",
+        )
+
+
+def _dead_nodes(dead: Mapping[str, Dead]) -> Iterator[Page]:
+    for name, node in dead.items():
+        proof, lost = node.certificate, node.lost
+        again = f"{counted(len(lost), 'VM')} {'is' if len(lost) == 1 else 'are'} to run again"
+        yield _page(
+            f"dead/{name}",
+            Severity.CRITICAL,
+            f"node {name} is dead ({proof.id}: {proof.evidence}); {again}",
+            f"{listed(lost)}: started elsewhere as far as they fit (cxm recover {name})."
+            * bool(lost),
+            f"By {proof.by}. Once it is repaired and back it takes VMs again; nothing moves by itself.",
+        )
+
+
+def _away_nodes(situation: Situation) -> Iterator[Page]:
+    desired = situation.desired
+    grace_s = desired.cluster.recovery.foreign_grace_s if desired is not None else inf
+    for name, away in (situation.away or {}).items():
+        if away.silent_s < grace_s:
+            continue
+        yield _page(
+            f"away/{name}",
+            Severity.CRITICAL,
+            f"node {name} is away for longer than recovery.foreignGrace",
+            f"{away.why}; nothing was heard of it for {away.silent_s / 60.0:.0f} minutes. It is not"
+            " fenced, and nothing of what ran there is recovered.",
+            f"Bring it back; or, where it is off and its VMs are to run elsewhere: cxm confirm-off {name}",
+        )
+
+
+def _kept_down(down: Mapping[str, tuple[Blocked, ...]]) -> Iterator[Page]:
+    for name, rows in down.items():
+        if not rows:
+            continue
+        first, more = rows[0], f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        do = "do" if more else "does"
+        yield _page(
+            f"down/{name}",
+            Severity.CRITICAL,
+            f"{first.object}{more} of {name}, which died, {do} not run again: {first.reason}",
+            *(f"{row.object}: {_refusal(row)}" for row in rows[:NAMED]),
+            *([f"and {len(rows) - NAMED} more: cxm diff"] if len(rows) > NAMED else []),
+            f"It is tried again by itself. cxm recover {name} says what is left.",
+        )
+
+
+def _refusal(row: Blocked) -> str:
+    """Why, with the numbers of the nearest miss."""
+    if row.needs is None or row.best is None or row.best.has is None:
+        return f"{row.reason}: {row.message}"
+    numbers = f"needs {_mib(row.needs)}, best is {row.best.node} with {_mib(row.best.has)}"
+    return f"{row.reason}: {row.message}; {numbers}"
+
+
+def _mib(size: int) -> str:
+    return f"{size // 2**20} MiB"
+
+
+def _late_trials(late: Mapping[tuple[str, str], str]) -> Iterator[Page]:
+    for (device, name), why in late.items():
+        yield _page(
+            f"drill/{name}/{device}",
+            Severity.WARNING,
+            f"fence device {device} of {name} cannot be relied on: {why}",
+            f"Where {name} dies it may be held, and its VMs stay down until somebody looks.",
+            f"cxm fence-drill {name} reads it now.",
+        )
+
+
+def _autostarted(vms: tuple[str, ...]) -> Iterator[Page]:
+    if vms:
+        yield _page(
+            "auto-poweron",
+            Severity.WARNING,
+            "the pool's auto_poweron is on, and VMs that are no service VMs are flagged for it",
+            f"Every boot of any host starts {listed(vms)}, whatever the tree says, and races with cxm.",
+            "Per VM: xe vm-param-remove uuid=UUID param-name=other-config param-key=auto_poweron",
         )
 
 

@@ -95,10 +95,10 @@ from reconciler.records import (
 from reconciler.report import report
 from reconciler.revisions import NOTHING, HeadState, Revisions, Verdict, trusted
 from reconciler.sightings import excuses, sight
+from reconciler.situations import situation
 from reconciler.staging import Staging
 from reconciler.status import Status
 from reconciler.survival import Survival
-from reconciler.verdicts import situation
 from reconciler.warding import WardEvent, Warding
 from reconciler.whatif import WhatIf, foretold
 from reconciler.why import Why, explain

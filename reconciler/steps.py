@@ -67,7 +67,7 @@ def _node_call(change: NodeChange) -> Call:
     uuid = change.host.uuid
     match change.verb:
         case Verb.WRITE_OFF:
-            return DeclareDead(node=uuid)
+            return DeclareDead(node=uuid, closes=change.host.enabled)
         case Verb.CORDON:
             return DisableNode(node=uuid)
         case _:

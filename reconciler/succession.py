@@ -15,10 +15,8 @@ from reconciler.accusing import Hearing, forbidden, frozen
 from reconciler.copying import stale
 from reconciler.deaths import Deaths
 from reconciler.members import Role, Said
+from reconciler.naming import listed
 from reconciler.observed import Observed
-
-NAMED = 10
-"""So many VMs are named to people; of the others they hear how many there are."""
 
 
 def bereaved(at: Hearing, deaths: Deaths) -> str | None:
@@ -173,6 +171,4 @@ def _consent(host: str, differing: tuple[str, ...], at: Hearing, deaths: Deaths)
 
 
 def _names(vms: Iterable[str], observed: Observed) -> str:
-    names = sorted(observed.vms[uuid].name if uuid in observed.vms else uuid for uuid in vms)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return listed(sorted(observed.vms[uuid].name if uuid in observed.vms else uuid for uuid in vms))

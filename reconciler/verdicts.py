@@ -13,7 +13,6 @@ from membership.proofs import Drill
 from reconciler.actions import Blocked
 from reconciler.drilling import key
 from reconciler.facts import Facts
-from reconciler.paging import Situation
 from reconciler.report_nodes import held_nodes, verdict_on
 from reconciler.revisions import DOUBTS, HeadState
 from reconciler.status import Condition, UnmanagedVm, Verdict
@@ -210,18 +209,3 @@ def unmanaged(facts: Facts) -> Iterator[UnmanagedVm]:
         if uuid not in known:
             node = drift.adoption.node_name(vm.node) if vm.node is not None else None
             yield UnmanagedVm(name=vm.name, uuid=uuid, node=node, power=vm.power.value.lower())
-
-
-def situation(facts: Facts, leaderless_s: float | None, cannot_act: str, now: Now) -> Situation:
-    """What alarms are judged by."""
-    return Situation(
-        view=facts.view,
-        ledger=facts.ledger,
-        desired=facts.desired,
-        leaderless_s=leaderless_s,
-        cannot_act=cannot_act,
-        stalled=tuple(stalled(facts)) if facts.planned is not None else None,
-        held=held_nodes(facts) if facts.deaths is not None else None,
-        source_lost=lost_source(facts, now),
-        falls_short=facts.survives.falls_short if facts.survives is not None else None,
-    )

@@ -214,6 +214,7 @@ def build_vm(
         started_epoch_s=_epoch_s(metrics.start_time) if metrics is not None else 0.0,
         reported=guest is not None and _reported(guest),
         addresses=_addresses(guest.networks) if guest is not None else (),
+        auto_poweron=_true(vm.other_config.get("auto_poweron")),
     )
 
 

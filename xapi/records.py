@@ -87,6 +87,7 @@ class VmRecord(Record, frozen=True):
     platform: Map = field(default_factory=dict)
     current_operations: Map = field(default_factory=dict)
     blocked_operations: Map = field(default_factory=dict)
+    other_config: Map = field(default_factory=dict)
     VBDs: list[str] = field(default_factory=list)
     VIFs: list[str] = field(default_factory=list)
     VGPUs: list[str] = field(default_factory=list)

@@ -76,6 +76,7 @@ class VmForm(Form):
     blocked: dict[str, str] = {}
     immobile: str = ""
     crashed: bool = False
+    auto_poweron: bool = False
     platform: int = 0
     reported: bool = True
     """Whether the guest's agent has spoken since the start; `started` is how long ago that was."""

@@ -211,6 +211,7 @@ def _vm(name: str, form: VmForm, epoch_s: float) -> ObservedVM:
         started_epoch_s=0.0 if form.started is None else epoch_s - duration_s(form.started),
         reported=form.reported,
         addresses=form.addresses,
+        auto_poweron=form.auto_poweron,
     )
 
 

@@ -281,6 +281,14 @@ def test_pool_flags() -> None:
     assert (flagged.ha_enabled, flagged.rolling_upgrade, flagged.auto_poweron) == (True, True, True)
 
 
+def test_a_vm_bears_a_flag_of_its_own_that_the_pool_starts_it() -> None:
+    pool = Pool()
+    pool.vm()
+    assert [vm.auto_poweron for vm in pool.seen().vms.values()] == [False]
+    pool.put("vm", "vm1", VM, other_config={"auto_poweron": "true"})
+    assert [vm.auto_poweron for vm in pool.seen().vms.values()] == [True]
+
+
 def test_no_pool_is_no_picture() -> None:
     pool = Pool()
     pool.drop("pool", "pool1")
