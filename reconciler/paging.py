@@ -298,7 +298,7 @@ def _away_nodes(situation: Situation) -> Iterator[Page]:
         yield _page(
             f"away/{name}",
             Severity.CRITICAL,
-            f"node {name} is away for longer than recovery.foreignGrace",
+            f"somebody's work on node {name} lasts longer than recovery.foreignGrace",
             f"{away.why}; nothing was heard of it for {away.silent_s / 60.0:.0f} minutes. It is not"
             " fenced, and nothing of what ran there is recovered.",
             f"Bring it back; or, where it is off and its VMs are to run elsewhere: cxm confirm-off {name}",
