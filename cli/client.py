@@ -90,7 +90,7 @@ class Control:
         )
 
     def hold(self, ask: AskHold, told: Callable[[str], None]) -> Reply:
-        """Ask for a hold; `told` hears what it waits for. Raises NoDaemon, Failure.
+        """Ask for a hold; `told` hears where it stands and what it waits for. Raises NoDaemon, Failure.
 
         It stands where it is stored from the first moment on, whatever is waited for.
         """
@@ -111,7 +111,7 @@ class Control:
                     stored = line.id
                 else:
                     said = line.waiting
-                    told(said)
+                    told(f"{_what(verb, stored)} is in force on this node; waiting for {said}")
             raise NoDaemon(self.path, "it broke off its answer")
         except NoDaemon as absent:
             if not stored:
@@ -202,9 +202,13 @@ def _accepted(reply: Reply, identity: str = "") -> Reply:
     return reply
 
 
+def _what(verb: str, hold: str) -> str:
+    return f"the hold {hold}" if verb == "hold" else f"the release of {hold}"
+
+
 def _half_brought(verb: str, hold: str, waiting: str, why: str) -> Failure:
     """It was stored before anything else was said of it, and stays so."""
-    what = f"the hold {hold}" if verb == "hold" else f"the release of {hold}"
+    what = _what(verb, hold)
     waited = f"; the daemon was waiting for {waiting}" if waiting else ""
     message = (
         f"{what} stands: it is in force on this node, and goes on to the others{waited}: {why}"

@@ -2,7 +2,9 @@
 
 Two things have to be true. Nobody who acts goes on without it: the acting leader has it, or no lease
 that this node does not see can be left. And it is not lost with any one node: no quorum of voters is
-without one that has it, so whoever leads next finds it.
+without one that has it, so whoever leads next finds it. Where the only other voter is dead and a shared
+disk, or another engine, stands in for it, nobody is left to be told: the pool is told instead that this node
+leads alone, and whoever finds that there and not in its ledger holds everything (`reigns`).
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ class Spread(Frozen, frozen=True, kw_only=True):
 
     Monotonic seconds: `led_since_s`, since when `view` has named this leader of this term, or nobody;
     `kept_since_s`, since when enough have had it that it cannot be lost, None while they are too few.
+    `alone`: this node acts without its only possible successor, and the pool was told so.
     """
 
     view: View
     led_since_s: float
     have: frozenset[str]
+    alone: bool = False
     kept_since_s: float | None = None
 
 
@@ -44,10 +48,10 @@ def keepers(view: View) -> tuple[tuple[str, ...], int]:
     return tuple(names), len(names)
 
 
-def kept(view: View, have: Collection[str]) -> bool:
-    """Whether enough have it."""
-    names, enough = keepers(view)
-    return bool(names) and sum(name in have for name in names) >= enough
+def kept(spread: Spread) -> bool:
+    """Whether enough have it, or whoever lacks it would find that out before it acts."""
+    names, enough = keepers(spread.view)
+    return spread.alone or (bool(names) and sum(name in spread.have for name in names) >= enough)
 
 
 def to_be_told(view: View) -> frozenset[str]:
@@ -63,7 +67,7 @@ def waits_for(spread: Spread, timing: Timing, now_s: float) -> str:
         return ""
     if not view.peers:
         return "cxm-heartbeatd of this node, which shows no peers"
-    if not kept(view, spread.have) or spread.kept_since_s is None:
+    if not kept(spread) or spread.kept_since_s is None:
         return _keepers_missing(view, spread.have)
     if view.leader not in (None, view.me, *spread.have):
         return f"{view.leader}, which leads, to store it"
@@ -128,8 +132,11 @@ def not_everywhere(brought: Brought, spread: Spread, waiting: str) -> str:
         name for name in sorted({*names, *to_be_told(spread.view)}) if name not in spread.have
     ]
     unknown = f"; not known to be on {', '.join(lacking)}" if lacking else ""
+    nobody = " Nobody leads as seen from here, so nothing is begun as it is." * (
+        spread.view.leader is None
+    )
     return (
         f"{brought.what} is in force where it is stored: on {', '.join(sorted(spread.have))}{unknown}."
-        f" Waited in vain for {waiting}. It goes on to the others as soon as they are reached; until"
+        f"{nobody} Waited in vain for {waiting}. It goes on to the others as soon as they are reached; until"
         f" then {brought.until_then}"
     )

@@ -125,6 +125,11 @@ class Leading:
             return False
         return self._peering.alone or self.takeover.acts(view.term)
 
+    def acts_alone(self, now: Now) -> bool:
+        """Whether this node acts without the one that could lead in its place, and the pool was told so:
+        that one finds there, when it leads next, that it has missed something, and holds everything."""
+        return self._by_itself and self.may_act(now)
+
     def decides(self, now: Now) -> bool:
         """Whether this node says which revision is in force. Where cxm only observes, no term is
         claimed: then it is enough to lead. Whoever has no tree yet does not know that it is so, and

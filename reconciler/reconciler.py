@@ -279,6 +279,11 @@ class Reconciler:
         """Whether this node may, as far as its leadership goes, have another one powered off now."""
         return self._leading.fences(now)
 
+    def acts_alone(self, now: Now) -> bool:
+        """Whether this node acts without its only possible successor, which would hold if it led next
+        without our ledger."""
+        return self._leading.acts_alone(now)
+
     def lacking(self, names: Iterable[str]) -> str:
         """What is missing for an effect where of the peers only these know what it rests on; "" where
         nothing is. As of this very moment: who was well when it was planned may be dead by now."""

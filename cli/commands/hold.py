@@ -24,10 +24,7 @@ def command(reason: str) -> Finding:
     granting.known_here(run)
     ask = AskHold(reason=reason, by="")
 
-    def waiting(what: str) -> None:
-        run.note(f"waiting for {what}")
-
-    reply = asking.need_daemon(run, lambda control: control.hold(ask, waiting))
+    reply = asking.need_daemon(run, lambda control: control.hold(ask, run.note))
     granting.named_after(run)
     identity = reply.message
     rows = [

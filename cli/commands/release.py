@@ -24,10 +24,7 @@ def command(identity: str, reason: str) -> Finding:
     granting.known_here(run)
     ask = AskRelease(id=identity, reason=reason, by="")
 
-    def waiting(what: str) -> None:
-        run.note(f"waiting for {what}")
-
-    reply = asking.need_daemon(run, lambda control: control.release(ask, waiting))
+    reply = asking.need_daemon(run, lambda control: control.release(ask, run.note))
     left = _left(identity)
     rows = [line(reply.message or f"{identity} is released"), *(line(row) for row in _still(left))]
     return Finding("converged", {"id": identity, "left": left}, rows)

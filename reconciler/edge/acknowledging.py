@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from membership.roster import Timing
 from membership.view import View
 from reconciler.holding import Brought, Spread, kept, not_everywhere, to_be_told, waits_for
@@ -36,6 +38,11 @@ class Standpoint(Protocol):
     @property
     def led_since_s(self) -> float:
         """Since when the view has named this leader of this term, or nobody."""
+        ...
+
+    @property
+    def acts_alone(self) -> bool:
+        """Whether this node acts without its only possible successor, and the pool was told so."""
         ...
 
     def now_s(self) -> float: ...
@@ -104,7 +111,8 @@ class Acknowledging:
                 news = kind != said and now_s - begun_s >= QUIET_S
                 if news or now_s - said_s >= TELL_EVERY_S:
                     said, said_s = kind, now_s
-                    await told(waiting)
+                    ends = "" if kind != waiting else f" ({ends_s - now_s:.0f} s at most)"
+                    await told(f"{waiting}{ends}")
                 await self._look()
         finally:
             for task in self._asked.values():
@@ -122,11 +130,13 @@ class Acknowledging:
         self._spread = self._seen(have | news, self._spread.kept_since_s)
 
     def _seen(self, have: frozenset[str], kept_since_s: float | None) -> Spread:
-        view = self._here.view
-        if not kept(view, have):
-            since_s = None
-        else:
-            since_s = self._here.now_s() if kept_since_s is None else kept_since_s
-        return Spread(
-            view=view, led_since_s=self._here.led_since_s, have=have, kept_since_s=since_s
+        seen = Spread(
+            view=self._here.view,
+            led_since_s=self._here.led_since_s,
+            have=have,
+            alone=self._here.acts_alone,
         )
+        if not kept(seen):
+            return seen
+        since_s = self._here.now_s() if kept_since_s is None else kept_since_s
+        return replace(seen, kept_since_s=since_s)

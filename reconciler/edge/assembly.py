@@ -189,6 +189,11 @@ class Assembly:
         """Since when the view has named this leader of this term, or nobody."""
         return self._led_since_s
 
+    @property
+    def acts_alone(self) -> bool:
+        """Whether this node acts without its only possible successor, and the pool was told so."""
+        return self._core.acts_alone(self._clock.now())
+
     def now_s(self) -> float:
         """As times in the view."""
         return self._clock.now().mono_s

@@ -284,11 +284,16 @@ def test_a_hold_that_the_leader_may_not_know_is_half_done(daemon: Script, cxm: C
 
 
 def test_what_a_hold_waits_for_is_told(daemon: Script, cxm: Cxm) -> None:
-    daemon.waiting = ("1 of xen2, xen3 to store it", "xen2, which leads, to store it")
+    daemon.waiting = (
+        "1 of xen2, xen3 to store it (37 s at most)",
+        "xen2, which leads, to store it",
+    )
+    daemon.stored = "H-xen1-5f"
     daemon.reply = Reply(accepted=True, message="H-xen1-5f")
     found = cxm("hold", "--reason", "x")
     assert found.exit == 0
-    assert found.err.splitlines() == [f"waiting for {what}" for what in daemon.waiting]
+    here = "the hold H-xen1-5f is in force on this node; waiting for "
+    assert found.err.splitlines() == [f"{here}{what}" for what in daemon.waiting]
     assert "held: H-xen1-5f" in found.out
     assert cxm("hold", "--reason", "x", "-q").err == ""
 

@@ -36,15 +36,23 @@ def view(
     )
 
 
-def waits(seen: View, *have: str, led_s: float = 1_000.0, kept_s: float = 1_000.0) -> str:
+def waits(
+    seen: View,
+    *have: str,
+    led_s: float = 1_000.0,
+    kept_s: float = 1_000.0,
+    alone: bool = False,
+) -> str:
     """`led_s`, `kept_s`: for how long the leader has been seen, and enough have had it."""
-    spread = Spread(
-        view=seen,
-        led_since_s=NOW_S - led_s,
-        have=frozenset(have),
-        kept_since_s=NOW_S - kept_s if kept(seen, have) else None,
+    spread = stored(seen, *have, alone=alone)
+    since_s = NOW_S - kept_s if kept(spread) else None
+    return waits_for(
+        replace(spread, led_since_s=NOW_S - led_s, kept_since_s=since_s), TIMING, NOW_S
     )
-    return waits_for(spread, TIMING, NOW_S)
+
+
+def stored(seen: View, *have: str, alone: bool = False) -> Spread:
+    return Spread(view=seen, led_since_s=0.0, have=frozenset(have), alone=alone)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
@@ -55,7 +63,7 @@ def test_once_it_is_kept_no_quorum_is_without_it(count: int) -> None:
     for size in range(1, count + 1):
         for have in combinations(names, size):
             meets_all = all(set(have) & set(some) for some in combinations(names, quorum))
-            if kept(seen, have):
+            if kept(stored(seen, *have)):
                 assert meets_all
                 assert size > 1 or count == 1, "one node could lose it"
 
@@ -70,6 +78,16 @@ def test_of_two_voters_both_are_needed() -> None:
     """With a shared disk either of them may lead alone."""
     assert waits(view("n1", voters=("n1", "n2")), "n1") == "n2 to store it"
     assert waits(view("n1", voters=("n1", "n2")), "n1", "n2") == ""
+
+
+def test_of_two_voters_the_dead_one_is_not_waited_for_once_the_pool_knows_that_we_lead_alone() -> (
+    None
+):
+    """The pool tells it, when it leads next, that it has missed something: it holds."""
+    two = view("n1", voters=("n1", "n2"))
+    assert waits(two, "n1", alone=True) == ""
+    over = view("n1", voters=("n1", "n2"), until_s=NOW_S)
+    assert waits(over, "n1", alone=True) == "this node's own lease, which is over"
 
 
 def test_one_voter_is_enough_for_itself() -> None:
@@ -148,6 +166,9 @@ def test_one_that_does_not_count_says_where_it_stands_and_what_to_do() -> None:
     assert "H-1 is in force where it is stored: on n1, n4, n5; not known to be on n2, n3." in text
     assert "cxm members" in text
     assert "may go on" in text
+    assert "Nobody leads" not in text
+    nobody = replace(spread, view=view(None))
+    assert "so nothing is begun as it is" in not_everywhere(hold("H-1"), nobody, "n2 to store it")
     text = not_everywhere(release("H-1"), spread, "n2, which leads, to store it")
     assert "the release of H-1 is in force where it is stored: on n1, n4, n5" in text
     assert "it is held there" in text

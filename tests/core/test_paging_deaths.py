@@ -114,11 +114,12 @@ def test_its_end_is_told_once_it_answers_and_not_because_nothing_is_known_yet() 
 
 
 def test_a_void_certificate_says_what_may_run_twice() -> None:
-    known = {
+    known: dict[str, FactValue] = {
+        **PLACES,
         "certificate__xen3": died("xen3", void="its toolstack answers"),
         "hold__H-C-xen3": Hold(id="H-C-xen3", reason="certificate C-xen3 is void", by="cxm"),
     }
-    at = hearing(DEAD, probing=failing("xen3"), ledger=facts(**{**PLACES, **known}))
+    at = hearing(DEAD, probing=failing("xen3"), ledger=facts(**known))
     found = told(at)
     assert "dead/xen3" not in found
     assert "may run twice" in found["hold/H-C-xen3"].text

@@ -36,6 +36,7 @@ class Rig:
     def __init__(self, view: View, **has_s: float) -> None:
         self._view = view
         self.led_since_s = -NEVER
+        self.acts_alone = False
         self.timing = TIMING
         self.has_s = has_s
         self.takes_s = 0.0
@@ -134,7 +135,8 @@ def test_what_has_it_is_not_asked_again() -> None:
 def test_what_is_waited_for_is_told_when_it_changes_and_now_and_then() -> None:
     rig = Rig(led_by("n2"), n2=25.0, n4=2.0, n5=2.0)
     rig.counts()
-    assert [waiting for _, waiting in rig.said] == [
+    assert rig.said[0] == (QUIET_S, "2 of n2, n3, n4, n5 to store it (37 s at most)")
+    assert [waiting.partition(" (")[0] for _, waiting in rig.said] == [
         "2 of n2, n3, n4, n5 to store it",
         *["n2, which leads, to store it"] * 3,
     ]
@@ -146,3 +148,12 @@ def test_what_is_done_at_once_is_not_worth_a_word() -> None:
     rig = Rig(led_by("n2"), n2=0.5, n4=0.5)
     assert rig.counts() == ("", 0.5)
     assert rig.said == []
+
+
+def test_who_leads_alone_waits_for_nobody() -> None:
+    """Of two voters the other one is dead, and the pool knows that this one leads without it."""
+    two = replace(led_by("n1"), voters=Voters(epoch=1, revision=1, names=("n1", "n2"), disk=True))
+    rig = Rig(two)
+    assert "Waited in vain for n2" in rig.counts()[0]
+    rig.acts_alone = True
+    assert rig.counts() == ("", 0.0)

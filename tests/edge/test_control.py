@@ -140,7 +140,10 @@ async def test_a_hold_is_answered_in_lines_until_it_counts(served: Served) -> No
     ask = AskHold(reason="smoke", by="")
     reply = await asyncio.to_thread(Client(served.path).hold, ask, told.append)
     assert reply == served.daemon.reply
-    assert tuple(told) == served.daemon.waits_for
+    assert told == [
+        f"the hold H-1 is in force on this node; waiting for {what}"
+        for what in served.daemon.waits_for
+    ]
     (asked,) = served.daemon.asked
     assert isinstance(asked, AskHold)
     assert (asked.reason, bool(asked.by)) == ("smoke", True)

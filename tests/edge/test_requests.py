@@ -88,6 +88,7 @@ class Rig:
         self.told: tuple[str, ...] = ()
         self.pages: list[Page] = []
         self.led_since_s = float("-inf")
+        self.acts_alone = False
         self.timing = Timing()
         self.requests = Requests("n1", CONFIG, self, self, Way(self), self)
 
@@ -331,7 +332,9 @@ def test_a_hold_is_answered_once_it_counts() -> None:
     reply, said, took_s = held(rig)
     assert reply == rig.reply
     assert took_s == 7.5
-    assert said == ["H-1", "n2, which leads, to store it"], "where it stands is said at once"
+    assert said == ["H-1", "n2, which leads, to store it (37 s at most)"], (
+        "where it stands is said at once"
+    )
 
 
 def test_one_that_does_not_is_told_as_half_done() -> None:
@@ -347,7 +350,11 @@ def test_a_release_counts_by_the_same_rule() -> None:
     rig.reply = Reply(accepted=True, message="H-1 is released")
     rig.holds_after_s = {"n2": 7.2, "n3": 0.0, "n4": 0.0, "n5": 0.0}
     ask = AskRelease(id="H-1", by="alice")
-    assert held(rig, ask) == (rig.reply, ["H-1", "n2, which leads, to store it"], 7.5)
+    assert held(rig, ask) == (
+        rig.reply,
+        ["H-1", "n2, which leads, to store it (37 s at most)"],
+        7.5,
+    )
     rig.here, rig.holds_after_s = [], {"n3": 0.0, "n4": 0.0, "n5": 0.0}
     reply, _, _ = held(rig, ask)
     assert (reply.accepted, reply.reason) == (False, "NotAcknowledged")
