@@ -130,3 +130,13 @@ def _address(endpoint: str) -> dict[str, str]:
         return {"ip": endpoint}
     address = {"ip": match[1] or match[2]}
     return address | {"ipport": match[3]} if match[3] else address
+
+
+def without_power(ways: tuple[Level, ...]) -> tuple[DeviceUse, ...]:
+    """The devices of the first level that could tell of a server without power: a controller inside of it
+    goes with it, unless it has a supply of its own, of which nothing is known here."""
+    for level in ways:
+        able = [use for use in level if not use.by_hand]
+        if able and all(use.known.kind is not Kind.BMC for use in able):
+            return tuple(able)
+    return ()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from fencing.judgement import Belief
 from membership.clock import Now
+from reconciler.caveats import caveats
 from reconciler.facts import Facts
 from reconciler.inflight import operations_on
 from reconciler.journal import InFlight
@@ -67,6 +68,7 @@ def report(facts: Facts, now: Now) -> Status:
         devices=tuple(devices(facts, now)),
         locks=tuple(locks(facts)),
         bounds=tuple(bounds(facts)),
+        caveats=tuple(caveats(facts, now)),
         copies=_copies(facts),
         converged_age_s=_since(facts.proof_s, now),
         sequence=facts.journal.last_seq,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fencing.devices import DeviceUse, levels
+from fencing.devices import DeviceUse, levels, without_power
 from membership.clock import Now
 from membership.proofs import Drill, Tie
 from reconciler.accusing import SETTLE_INTERVALS
@@ -13,7 +13,6 @@ from reconciler.drilling import key
 from reconciler.facts import Facts
 from reconciler.report_nodes import held_by, verdict_on
 from reconciler.status import BoundStatus, DeviceStatus, LockStatus
-from schema.fence_agents import Kind
 from schema.model import Desired, Node
 
 LOOK_S = 10.0
@@ -108,6 +107,7 @@ def _bound(node: Node, desired: Desired, *, alone: bool) -> BoundStatus:
     if not ways:
         by = "oath: it has no fence device"
         return BoundStatus(node=node.name, by=by, within_s=None, otherwise=oath)
+    powerless = tuple(use.device for use in without_power(tuple(ways)))
     beat = desired.cluster.heartbeat
     before_s = beat.dead_after_s + SETTLE_INTERVALS * beat.interval_s + PROBES_S
     off_s = max(use.longest_s for use in ways[0])
@@ -115,7 +115,8 @@ def _bound(node: Node, desired: Desired, *, alone: bool) -> BoundStatus:
         node=node.name,
         by="power-off read back from " + ", then ".join(_level(level) for level in ways),
         within_s=round(before_s + LOOK_S + off_s + LOOK_S, 1),
-        otherwise=_otherwise(ways, oath),
+        otherwise=f"{_beyond(powerless)}: {oath}",
+        without_power=powerless,
     )
 
 
@@ -123,9 +124,6 @@ def _level(level: tuple[DeviceUse, ...]) -> str:
     return " and ".join(use.device for use in level)
 
 
-def _otherwise(ways: list[tuple[DeviceUse, ...]], oath: str) -> str:
-    if all(
-        use.plug is None and use.known.kind is not Kind.PROGRAM for level in ways for use in level
-    ):
-        return f"loss of power takes its controller, too: {oath}"
-    return f"devices dead as well: {oath}"
+def _beyond(powerless: tuple[str, ...]) -> str:
+    """What no device proves."""
+    return "devices dead as well" if powerless else "loss of power takes its controller, too"

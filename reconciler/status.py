@@ -247,12 +247,25 @@ class LockStatus(Frozen, frozen=True, kw_only=True):
 
 class BoundStatus(Frozen, frozen=True, kw_only=True):
     """What would prove the death of `node`, within how many seconds from its last sign of life to the
-    certificate (None: when a human says so), and what holds where that fails."""
+    certificate (None: when a human says so), and what holds where that fails. `without_power` are the
+    devices by which a loss of its power would be proven; none: it would be held, unless its controller
+    lives on another supply."""
 
     node: str
     by: str
     within_s: float | None
     otherwise: str
+    without_power: tuple[str, ...] = ()
+
+
+class Caveat(Frozen, frozen=True, kw_only=True):
+    """What would weaken cxm, or be in its way, at the moment when it is needed; and how to end that.
+    `object` is a name for people, `reason` a word for machines."""
+
+    object: str
+    reason: str
+    message: str
+    remedy: str
 
 
 class UnmanagedVm(Frozen, frozen=True, kw_only=True):
@@ -331,6 +344,7 @@ class Status(Frozen, frozen=True, kw_only=True):
     devices: tuple[DeviceStatus, ...] = ()
     locks: tuple[LockStatus, ...] = ()
     bounds: tuple[BoundStatus, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
     copies: Mapping[str, int] = field(default_factory=dict)
     converged_age_s: float | None = None
     sequence: int = 0

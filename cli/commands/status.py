@@ -19,7 +19,11 @@ _AGAIN_S = 2.0
 @click.argument("sel", default=select.ALL)
 @click.option("--unmanaged", is_flag=True, help="List the VMs that no file names.")
 @click.option("--revision", is_flag=True, help="Show where revisions stand.")
-@click.option("--bounds", is_flag=True, help="What would prove each node's death, and when.")
+@click.option(
+    "--bounds",
+    is_flag=True,
+    help="What would prove each death, and what is in the way.",
+)
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 def command(sel: str, unmanaged: bool, revision: bool, bounds: bool, watch: bool) -> Finding:
     """What cxm knows: verdict, nodes, what is pending and what refuses.

@@ -9,7 +9,7 @@ import msgspec
 
 from cli.render.text import Cell, Line, Span, line, table
 from cli.render.units import counted, span
-from reconciler.status import BoundStatus, DeviceStatus, LockStatus
+from reconciler.status import BoundStatus, Caveat, DeviceStatus, LockStatus
 from reconciler.whatif import Outcome, VmLoss
 
 
@@ -71,4 +71,16 @@ def bound_lines(rows: Sequence[BoundStatus]) -> list[Line]:
 
 def _bound_cells(row: BoundStatus) -> Sequence[Cell]:
     within = f"within {span(row.within_s)}" if row.within_s is not None else "human time"
-    return (row.node, row.by, within, row.otherwise)
+    powerless = ", ".join(row.without_power) or "nothing"
+    return (row.node, row.by, within, f"without power: by {powerless}", row.otherwise)
+
+
+def caveat_lines(rows: Sequence[Caveat]) -> list[Line]:
+    """A row for each thing that would be in the way, and under it how to end that."""
+    if not rows:
+        return []
+    lines = [line(Span("What would be in the way", "strong"))]
+    for row in rows:
+        lines.append(line("  ", Span(row.object, "strong"), f" {row.reason}: {row.message}"))
+        lines.append(line(f"    {row.remedy}"))
+    return lines

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cli.render.peers import ALIVE, held, peer_alarms, unseen
 from cli.render.plans import WAITS, gated, head_named, plans_lines
-from cli.render.recovery import bound_lines, device_lines
+from cli.render.recovery import bound_lines, caveat_lines, device_lines
 from cli.render.rows import FAULT_SIGN, UNKNOWN_SIGN, flight_lines, style_of
 from cli.render.survival import survives, unsurvived
 from cli.render.text import Cell, Line, Span, line, table
@@ -53,8 +53,17 @@ def status_lines(
     if known:
         rows += plans_lines(status, moment)
     rows += exception_lines(status.exceptions)
-    rows += [*bound_lines(status.bounds), *device_lines(status.devices)] if bounds else []
+    rows += bounds_lines(status) if bounds else []
     return rows + (unmanaged_lines(status) if unmanaged else [])
+
+
+def bounds_lines(status: Status) -> list[Line]:
+    """What would prove each node's death, how its devices stand, and what would be in the way of it."""
+    return [
+        *bound_lines(status.bounds),
+        *device_lines(status.devices),
+        *caveat_lines(status.caveats),
+    ]
 
 
 def headline(status: Status) -> Line:

@@ -18,7 +18,7 @@ from cli.render.units import clock, size, span
 from cli.render.why import why_lines
 from reconciler import records
 from reconciler.messages import Authorship
-from reconciler.status import Status
+from reconciler.status import BoundStatus, Caveat, Status
 from reconciler.why import Candidate, Past, Why
 from schema.tree import load
 from tests.cli import canned
@@ -60,6 +60,31 @@ def test_status_and_diff_of_each_state(name: str, status: Status, golden: Golden
 def test_status_with_everything_it_can_show(golden: Golden) -> None:
     rows = status_lines(canned.CALM, MOMENT, unmanaged=True, revision=True, vms=True)
     golden("status-full", plain(rows))
+
+
+def test_bounds_say_what_would_prove_a_death_and_what_would_be_in_the_way(golden: Golden) -> None:
+    oath = "hold, cxm confirm-off"
+    bounds = (
+        BoundStatus(
+            node="xen1",
+            by="power-off read back from bmc/xen1, then pdu1 and pdu2",
+            within_s=58.0,
+            otherwise=f"devices dead as well: {oath} xen1",
+            without_power=("pdu1", "pdu2"),
+        ),
+        BoundStatus(
+            node="xen2",
+            by="power-off read back from bmc/xen2",
+            within_s=58.0,
+            otherwise=f"loss of power takes its controller, too: {oath} xen2",
+        ),
+    )
+    caveats = (
+        Caveat(object="node/xen2", reason="Unbound", message="bmc/xen2 proves nothing", remedy="R"),
+        Caveat(object="vm/web1", reason="OperationBlocked", message="forbid start", remedy="S"),
+    )
+    told = replace(canned.CALM, bounds=bounds, caveats=caveats)
+    golden("status-bounds", plain(status_lines(told, MOMENT, bounds=True)))
 
 
 def test_events_one_line_each(golden: Golden) -> None:

@@ -10,13 +10,18 @@ from membership.clock import Now
 from membership.ledger import Fact, FactValue, Ledger
 from membership.proofs import Certificate, MayRun, Place
 from membership.view import Peer, PeerState, View
-from reconciler.accusing import Hearing
+from reconciler.accusing import Hearing, accused
+from reconciler.actions import Plan
+from reconciler.adoption import adopt
+from reconciler.drift import Drift
+from reconciler.facts import Facts
 from reconciler.journal import JournalState
 from reconciler.messages import Probed
 from reconciler.observed import ObservedNode
 from reconciler.probing import Probing
+from reconciler.revisions import Revisions
 from schema.model import Desired
-from tests.core.stage import desired, pool
+from tests.core.stage import desired, loaded, pool
 from tests.plan.expansion import identity
 
 NAMES = ("xen1", "xen2", "xen3")
@@ -119,3 +124,30 @@ def silent(seconds: float = 20.0, state: PeerState = PeerState.DEAD, **notes: st
 def deaf_to(*names: str) -> Peer:
     """A peer that is heard and does not hear these."""
     return Peer(state=PeerState.ALIVE, sees=tuple(n for n in NAMES if n not in names))
+
+
+def knowing(at: Hearing, plan: Plan | None = None) -> Facts:
+    """All that a reconciler holds which hears this, and has this plan."""
+    deaths = accused(at)
+    return Facts(
+        me=at.me,
+        version="1",
+        cluster_id="c",
+        view=at.view,
+        ledger=at.ledger,
+        journal=JournalState(),
+        revisions=Revisions("c", loaded(7, at.desired)),
+        observed=at.observed,
+        lost=None,
+        drift=Drift(adoption=adopt(at.desired, at.observed), deaths=deaths),
+        plan=plan if plan is not None else Plan(),
+        planned=7,
+        proposed=None,
+        proof_s=None,
+        looks=1,
+        answered_s=at.now.mono_s,
+        failures=0,
+        hearing=at,
+        deaths=deaths,
+        readings={},
+    )

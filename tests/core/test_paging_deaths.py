@@ -12,15 +12,10 @@ from membership.clock import Now
 from membership.ledger import ALARM, AlarmTold, Drain, Fact, FactValue, Hold, Ledger
 from membership.proofs import Drill, Lost
 from membership.view import Peer, PeerState
-from reconciler.accusing import Hearing, accused
+from reconciler.accusing import Hearing
 from reconciler.actions import Blocked, Cause, Plan, Rejection, Verb
-from reconciler.adoption import adopt
-from reconciler.drift import Drift
-from reconciler.facts import Facts
-from reconciler.journal import JournalState
 from reconciler.observed import Operation
 from reconciler.paging import Away, Dead, Held, Page, Severity, Situation, alarms, ended
-from reconciler.revisions import Revisions
 from reconciler.situations import DOWN_S, LATE_S, situation
 from schema.model import Desired
 from tests.core.court import (
@@ -33,11 +28,11 @@ from tests.core.court import (
     failing,
     hearing,
     host,
+    knowing,
     runs_on,
     silent,
     tree,
 )
-from tests.core.stage import loaded
 
 DEAD = {"xen2": deaf_to("xen3"), "xen3": silent()}
 PLACES = {f"may-run__{WEB}": runs_on("xen3")}
@@ -55,30 +50,7 @@ NOWHERE = Blocked(
 
 def seen(at: Hearing, plan: Plan | None = None) -> Situation:
     """The situation of a node that hears this."""
-    deaths = accused(at)
-    whole = Facts(
-        me=at.me,
-        version="1",
-        cluster_id="c",
-        view=at.view,
-        ledger=at.ledger,
-        journal=JournalState(),
-        revisions=Revisions("c", loaded(7, at.desired)),
-        observed=at.observed,
-        lost=None,
-        drift=Drift(adoption=adopt(at.desired, at.observed), deaths=deaths),
-        plan=plan if plan is not None else Plan(),
-        planned=7,
-        proposed=None,
-        proof_s=None,
-        looks=1,
-        answered_s=at.now.mono_s,
-        failures=0,
-        hearing=at,
-        deaths=deaths,
-        readings={},
-    )
-    return situation(whole, None, "", at.now)
+    return situation(knowing(at, plan), None, "", at.now)
 
 
 def told(at: Hearing, plan: Plan | None = None) -> dict[str, Page]:
