@@ -132,11 +132,10 @@ def not_everywhere(brought: Brought, spread: Spread, waiting: str) -> str:
         name for name in sorted({*names, *to_be_told(spread.view)}) if name not in spread.have
     ]
     unknown = f"; not known to be on {', '.join(lacking)}" if lacking else ""
-    nobody = " Nobody leads as seen from here, so nothing is begun as it is." * (
-        spread.view.leader is None
-    )
+    nobody = " Nobody leads as seen from here, so nothing is begun as it is."
+    led = nobody if spread.view.leader is None else ""
     return (
         f"{brought.what} is in force where it is stored: on {', '.join(sorted(spread.have))}{unknown}."
-        f"{nobody} Waited in vain for {waiting}. It goes on to the others as soon as they are reached; until"
+        f"{led} Waited in vain for {waiting}. It goes on to the others as soon as they are reached; until"
         f" then {brought.until_then}"
     )

@@ -265,12 +265,12 @@ def _peers(view: View) -> Iterator[Page]:
 
 def _held_nodes(held: Mapping[str, Held]) -> Iterator[Page]:
     for name, node in held.items():
-        stays = " What ran there stays down until somebody looks at the server." * node.victims
+        stays = " What ran there stays down until somebody looks at the server."
         yield _page(
             f"held/{name}",
             Severity.CRITICAL,
             f"node {name} is held: nothing proves that it is off",
-            f"{node.why}.{stays}",
+            f"{node.why}.{stays if node.victims else ''}",
             f"When it is off: {node.remedy}" if node.victims else f"Look at it: {node.remedy}",
         )
 
@@ -283,8 +283,11 @@ def _dead_nodes(dead: Mapping[str, Dead]) -> Iterator[Page]:
             f"dead/{name}",
             Severity.CRITICAL,
             f"node {name} is dead ({proof.id}: {proof.evidence}); {again}",
-            f"{listed(lost)}: started elsewhere as far as they fit (cxm recover {name})."
-            * bool(lost),
+            *(
+                [f"{listed(lost)}: elsewhere, as far as they fit (cxm recover {name})."]
+                if lost
+                else []
+            ),
             f"By {proof.by}. Once it is repaired and back it takes VMs again; nothing moves by itself.",
         )
 

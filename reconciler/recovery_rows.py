@@ -65,7 +65,7 @@ def _unproven(node: Node, host: ObservedNode, deaths: Deaths) -> Iterator[Row | 
                 cause=Cause.RECOVERY,
                 reason=verdict.reason or "Unproven",
                 message=f"it is silent, and nothing proves that it is off: {held}",
-                remedy=f"look at it; {deaths.way_out(node.name)}, when it is off",
+                remedy=f"look at it; {verdict.remedy or f'when it is off: {deaths.way_out(node.name)}'}",
             )
         case Belief.DOOMED | Belief.WATCHED:
             message = "its death is looked for" if verdict.may_look else "silent"

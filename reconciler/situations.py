@@ -173,12 +173,14 @@ def _late(facts: Facts, now: Now) -> Mapping[tuple[str, str], str] | None:
         return None
     found: dict[tuple[str, str], str] = {}
     for name, verdict in deaths.verdicts.items():
-        if name not in desired.nodes:
+        node = desired.nodes.get(name)
+        if node is None:
             continue
         for use in (use for level in levels(desired, name) for use in level if not use.by_hand):
             told = f"{ALARM}drill/{name}/{use.device}" in facts.ledger.facts
             drill = facts.ledger.get(key(use.device, name), Drill)
-            if drill is not None and (told or verdict.belief is Belief.WELL):
+            ours = drill is not None and node.host is not None and drill.host == node.host.uuid
+            if drill is not None and ours and (told or verdict.belief is Belief.WELL):
                 why = _why_late(drill, use.drill_s, now)
                 found |= {(use.device, name): why} if why else {}
     return found

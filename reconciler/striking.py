@@ -222,7 +222,7 @@ def _fate(
     devices = ", ".join(way.device for way in proving[0])
     if not verdict.may_shoot:
         message = f"{verdict.message}; proven only if {devices} reads off already"
-        return Fate.HELD, verdict.reason, message, oath
+        return Fate.HELD, verdict.reason, message, verdict.remedy or oath
     return Fate.PROVEN, "", f"powered off by {devices}, and read back", ""
 
 

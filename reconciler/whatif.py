@@ -99,14 +99,15 @@ def what_if(at: Hearing, down: Sequence[str]) -> WhatIf:
     """`down`: names of run nodes that the pool has. Everything is judged as it stands at this moment."""
     supposed = struck(at, down)
     came = ran(supposed)
-    first_s = _proven_s(at, supposed) + 2 * REFUSED_S if came.starts else None
+    starts = came.starts if _withholding(supposed) is None else ()
+    first_s = _proven_s(at, supposed) + 2 * REFUSED_S if starts else None
     return WhatIf(
         down=tuple(loss.node for loss in supposed.nodes),
         nodes=supposed.nodes,
         vms=tuple(_vms(supposed, came)),
         promotion=_promotion(supposed),
         first_s=first_s,
-        last_s=None if first_s is None else first_s + _starting_s(came.starts, at.desired),
+        last_s=None if first_s is None else first_s + _starting_s(starts, at.desired),
         longest_s=None if first_s is None else _longest_s(at, supposed),
     )
 
@@ -115,6 +116,12 @@ def fits(at: Hearing, down: Sequence[str]) -> tuple[VmLoss, ...]:
     """What becomes of each VM, the deaths of these nodes once proven."""
     supposed = bereft(at, down)
     return tuple(_vms(supposed, ran(supposed)))
+
+
+def _withholding(supposed: Struck) -> NodeLoss | None:
+    """The pool's master, where it is silent and not proven dead: nothing is started anywhere then."""
+    lost = (loss for loss in supposed.nodes if loss.master and loss.fate is not Fate.PROVEN)
+    return next(lost, None)
 
 
 def _promotion(supposed: Struck) -> Promotion | None:
@@ -131,6 +138,7 @@ def _vms(supposed: Struck, came: Ran) -> Iterator[VmLoss]:
     homes = {start.vm: adoption.node_name(start.node) for start in came.starts}
     wishes = {real.uuid: vm for vm, real in adoption.vms}
     own = service_vms(supposed.at.desired)
+    master = _withholding(supposed)
     rows: list[VmLoss] = []
     for uuid, real in observed.vms.items():
         loss = _takes_along(real, supposed)
@@ -139,6 +147,10 @@ def _vms(supposed: Struck, came: Ran) -> Iterator[VmLoss]:
         vm = wishes.get(uuid)
         if vm is None or not recoverable(vm):
             rows.append(_spared(vm, real, loss))
+        elif uuid in homes and master is not None:
+            message = f"{master.node}, the pool's master, is not proven dead: {master.message}"
+            row = VmLoss(object=f"vm/{vm.name}", on=loss.node, outcome=Outcome.DOWN)
+            rows.append(_because(row, "NoMaster", message, master.remedy))
         elif uuid in homes:
             name = f"vm/{vm.name}"
             row = VmLoss(object=name, on=loss.node, outcome=Outcome.RETURNS, to=homes[uuid])

@@ -32,14 +32,17 @@ AGENT = {
 GiB = 1 << 30
 
 
-def tree(vms: dict[str, Any], **cluster: Any) -> Desired:
+MORE = (*NAMES, "xen5", "xen6")
+
+
+def tree(vms: dict[str, Any], names: tuple[str, ...] = NAMES, **cluster: Any) -> Desired:
     nodes = {
         name: {
             "bmc": f"10.0.0.{number}",
             "roles": ["run", "peer"],
             "heartbeat": {"addresses": [f"10.1.0.{number}"]},
         }
-        for number, name in enumerate(NAMES, start=1)
+        for number, name in enumerate(names, start=1)
     }
     return desired(cluster={"mode": "auto", **AGENT, **cluster}, nodes=nodes, vms=vms)
 
@@ -83,7 +86,8 @@ def hearing(
 
 
 def everybody(count: int = 4) -> View:
-    peers = {name: Peer(state=PeerState.ALIVE, sees=NAMES[:count]) for name in NAMES[:count]}
+    names = MORE[:count]
+    peers = {name: Peer(state=PeerState.ALIVE, sees=names) for name in names}
     return View(
         me="xen1",
         term=1,
@@ -91,7 +95,7 @@ def everybody(count: int = 4) -> View:
         lead_until_s=MONO_S + 5.0,
         peers=peers,
         engine="builtin",
-        voters=Voters(epoch=1, names=NAMES[:count]),
+        voters=Voters(epoch=1, names=names),
     )
 
 
@@ -298,6 +302,22 @@ def test_what_died_there_before_is_among_what_comes_back() -> None:
         "vm/big1": ("xen2", Outcome.RETURNS),
     }
     assert fits(at, ["xen3"]) == ()
+
+
+def test_an_empty_master_is_not_shot_and_keeps_all_that_dies_beside_it_down() -> None:
+    """It is only looked at, and its device says on: nothing starts before somebody has it switched off."""
+    wanted = tree({"web1": {"state": "running"}}, MORE)
+    real = pool(wanted, vms={"web1": {"on": "xen2"}})
+    real = replace(real, pool=replace(real.pool, master=identity("host", "xen4")))
+    at = hearing(wanted, real, tried(MORE), everybody(6))
+    alone = what_if(at, ["xen4"])
+    assert [(loss.fate, loss.reason) for loss in alone.nodes] == [(Fate.HELD, "NothingToRecover")]
+    assert "reads off already" in alone.nodes[0].message
+    assert alone.nodes[0].remedy.startswith("cxm fence xen4")
+    both = what_if(at, ["xen2", "xen4"])
+    assert outcomes(both)["vm/web1"] == (Outcome.DOWN, None, "NoMaster")
+    assert both.first_s is None
+    assert outcomes(what_if(at, ["xen2"]))["vm/web1"][0] is Outcome.RETURNS
 
 
 def test_who_is_no_node_and_what_is_not_seen_are_refused() -> None:
