@@ -23,7 +23,8 @@ class Machine:
     ``master`` names the machine that the running toolstack takes for the pool's master,
     ``appointed`` the one that it will take for it after its next start. ``copy`` is the database on
     its own disk, if it is a slave; which one it serves or follows is known to ``Reigns``.
-    ``stashed`` is set in emergency mode: what every call is answered. ``epoch`` counts the ends of
+    ``stashed`` is set in emergency mode: what every call is answered. ``comparing``: its toolstack
+    has started and not opened the host yet, which nobody else can before. ``epoch`` counts the ends of
     its toolstack, ``boots`` the losses of its power; whatever was under way before is no more.
     """
 
@@ -39,6 +40,7 @@ class Machine:
     epoch: int = 0
     boots: int = 0
     stashed: ApiError | None = None
+    comparing: bool = False
     local_sessions: set[str] = field(default_factory=set)
 
     @property

@@ -14,6 +14,7 @@ def hello(host: HostState, calls: Calls) -> None:
     """The host joins: disabled and live at first, its VMs compared, a second later enabled."""
     pool = host.pool
     pool.db.update(host.row, enabled=False, current_operations={}, other_config=_times(pool, host))
+    host.machine.comparing = True
     pool.links.says_hello(host)
     calls.abort_at(host.machine)
     for vm in pool.db.rows("VM"):
@@ -48,6 +49,7 @@ async def _enable(host: HostState) -> None:
     machine, epoch = host.machine, host.machine.epoch
     await host.pool.clock.work(ENABLED_AFTER_S)
     if machine.epoch == epoch:
+        machine.comparing = False
         host.pool.db.update(host.row, enabled=True)
 
 

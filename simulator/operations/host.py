@@ -26,6 +26,8 @@ async def disable(call: Call, host_ref: str, *_auto_enable: bool) -> None:
 async def enable(call: Call, host_ref: str) -> None:
     host = call.pool.host_of(host_ref)
     await call.forward(host)
+    if host.machine.comparing:
+        raise ApiError("HOST_STILL_BOOTING")
     call.pool.db.update(host.row, enabled=True)
 
 

@@ -19,6 +19,7 @@ async def test_a_host_is_enabled_a_moment_after_it_is_live(client: Any) -> None:
     assert not await client.call("host.get_enabled", xen2)
     first = await client.call("event.from", ["host"], token, 5.0)
     assert [event["snapshot"]["enabled"] for event in first["events"]] == [False]
+    assert await client.refused("host.enable", xen2) == ["HOST_STILL_BOOTING"]
     await later(client, 1.1)
     assert await client.call("host.get_enabled", xen2)
 
