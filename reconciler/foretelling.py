@@ -54,7 +54,7 @@ def still_told(flight: InFlight, ledger: Ledger) -> int | None:
 def outlived(ledger: Ledger, journal: JournalState, now: Now) -> Iterator[tuple[str, FactValue]]:
     """Facts of calls that are settled for long, withdrawn by whoever acts: a few at a time. What a call
     left to be given back is told until it is given back, else a successor would not know of it."""
-    owed = journal.busy | journal.own_stops.keys() | journal.own_cordons
+    owed = journal.busy | journal.own_stops.keys() | journal.own_cordons | journal.own_resets
     old = (
         key
         for key, fact in ledger.facts.items()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from reconciler.actions import (
     NOT_SHARED,
     AddTag,
@@ -130,6 +132,23 @@ def found_open(journal: JournalState, observed: Observed) -> frozenset[str]:
     return frozenset(
         uuid for uuid in closed if (host := observed.nodes.get(uuid)) is not None and host.enabled
     )
+
+
+def foreign_resets(journal: JournalState, observed: Observed) -> Observed:
+    """What is observed, without those resets that we know to be our own. A task of ours that came and went
+    between two answers of the pool may have shown itself once, before it was tagged; a record that we
+    reset hides nothing, for the VM was proven to be nowhere before. Once the pool may have started it
+    anew for us, whatever is seen is another's."""
+    started = {flight.subject for flight in journal.in_flight.values() if _may_run(flight)}
+    ours = journal.own_resets - started
+    left = tuple(vm for vm in observed.resets if vm not in ours)
+    return observed if left == observed.resets else replace(observed, resets=left)
+
+
+def _may_run(flight: InFlight) -> bool:
+    """Whether a start has returned, and was not refused."""
+    starts = isinstance(flight.call, StartOn | ResumeOn)
+    return starts and isinstance(flight.answer, Done | Unsure)
 
 
 def operations_on(call: Call, observed: Observed) -> tuple[Operation, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from reconciler.actions import (
+    UP,
     Action,
     Answer,
     Call,
@@ -22,6 +23,7 @@ from reconciler.actions import (
     DisableNode,
     Done,
     EnableNode,
+    ResetPower,
     Retry,
     SetMemory,
     SetVcpusAtStartup,
@@ -137,6 +139,8 @@ class JournalState:
     sightings: dict[str, Sighting] = field(default_factory=dict)
     own_stops: dict[str, OwnStop] = field(default_factory=dict)
     own_cordons: set[str] = field(default_factory=set)
+    own_resets: set[str] = field(default_factory=set)
+    """VMs whose records we have set to Halted, and that were not seen up since."""
     noticed: dict[tuple[str, str], str] = field(default_factory=dict)
     source_lost: SourceLost | None = None
     rejected: Rejected | None = None
@@ -199,6 +203,8 @@ def _intended(state: JournalState, entry: Intended, at_s: float) -> None:
         state.own_stops[call.vm] = OwnStop(action.cause, action.reason, action.node, at_s)
     elif isinstance(call, DisableNode) or (isinstance(call, DeclareDead) and call.closes):
         state.own_cordons.add(call.node)
+    elif isinstance(call, ResetPower):
+        state.own_resets.add(call.vm)
 
 
 def _answered(state: JournalState, entry: Answered, at_s: float) -> None:
@@ -232,8 +238,11 @@ def _repay(state: JournalState, call: Call, *, done: bool) -> None:
             state.own_cordons.discard(node)
         case DisableNode(node=node) | DeclareDead(node=node, closes=True) if not done:
             state.own_cordons.discard(node)
+        case ResetPower(vm=vm) if not done:
+            state.own_resets.discard(vm)
         case StartOn(vm=vm) if done:
             state.own_stops.pop(vm, None)
+            state.own_resets.discard(vm)
         case CleanShutdown(vm=vm) if not done:
             state.own_stops.pop(vm, None)
 
@@ -243,6 +252,8 @@ def _sighted(state: JournalState, entry: Sighted, at_s: float) -> None:
     del at_s
     sighting = entry.sighting
     state.sightings[entry.vm] = sighting
+    if sighting.power in UP:
+        state.own_resets.discard(entry.vm)
     started = sighting.power is PowerState.RUNNING and entry.vm not in state.busy
     if started or sighting.met.get("power") == PowerState.HALTED.value:
         state.own_stops.pop(entry.vm, None)

@@ -35,7 +35,7 @@ from reconciler.drift import Drift
 from reconciler.facts import Facts
 from reconciler.foretelling import outlived, still_told, taken_in, told
 from reconciler.guests import Guests
-from reconciler.inflight import found_open, limit_s, settle
+from reconciler.inflight import foreign_resets, found_open, limit_s, settle
 from reconciler.journal import InFlight, JournalState
 from reconciler.leading import Ground, Leading, Moves
 from reconciler.looking import Looking
@@ -428,7 +428,7 @@ class Reconciler:
     # --- events -------------------------------------------------------------------------------
 
     def _observe(self, observed: Observed, now: Now) -> None:
-        self._observed = observed
+        self._observed = foreign_resets(self._journal, observed)
         self._lost = None
         self._fresh = True
         self._wake(now)

@@ -84,8 +84,8 @@ def _slot(record: Record, state: JournalState) -> tuple[str, ...] | None:
 
 
 def _debts(records: Sequence[Record], state: JournalState) -> Iterator[Record]:
-    """Calls on what we stopped or cordoned and have yet to give back, from the first one on."""
-    owed = state.own_stops.keys() | state.own_cordons
+    """Calls on what we stopped, cordoned or reset and have yet to give back, from the first one on."""
+    owed = state.own_stops.keys() | state.own_cordons | state.own_resets
     calls: set[str] = set()
     for record in records:
         match record.entry:

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.actions import (
     Action,
+    Answer,
     Call,
     Cause,
     CleanShutdown,
@@ -16,15 +17,17 @@ from reconciler.actions import (
     Done,
     EnableNode,
     Outcome,
+    ResetPower,
     Retry,
     Stalled,
     StartOn,
     Unsure,
     Verb,
 )
+from reconciler.inflight import foreign_resets
 from reconciler.journal import JournalState, replay
 from reconciler.messages import Perform, Write
-from reconciler.observed import PowerState
+from reconciler.observed import Observed, Pool, PowerState
 from reconciler.records import (
     Answered,
     AnyEntry,
@@ -272,3 +275,43 @@ def test_a_call_is_in_the_journal_before_it_is_made() -> None:
     assert set(announced(before)) <= {"Write", "Share"}
     assert any(isinstance(e, Write) and e.record.entry == written[0] for e in before)
     assert [(w.txn, w.action.call) for w in written] == [(made.txn, made.call)]
+
+
+# --- whose reset it was --------------------------------------------------------------------------------
+
+OFF = ResetPower(vm="vm")
+ON = StartOn(vm="vm", node="host")
+
+
+@pytest.mark.parametrize(
+    ("entries", "ours"),
+    [
+        ((intended(OFF),), True),
+        ((intended(OFF), settled(Done())), True),
+        ((intended(OFF), settled(Stalled(reason="HostIsLive"))), False),
+        ((intended(OFF), settled(Done()), DOWN), True),
+        ((intended(OFF), settled(Done()), UP), False),
+        ((intended(OFF), settled(Done()), intended(ON, txn="u")), True),
+        ((intended(OFF), settled(Done()), intended(ON, txn="u"), settled(Done(), txn="u")), False),
+    ],
+)
+def test_a_reset_is_our_own_until_the_vm_is_up_again(
+    entries: tuple[AnyEntry, ...], ours: bool
+) -> None:
+    journal = fold(*entries)
+    assert bool(journal.own_resets) is ours
+    seen = Observed(
+        as_of_s=1.0, epoch_s=0.0, by="here", pool=Pool(uuid="pool"), resets=("other", "vm")
+    )
+    assert foreign_resets(journal, seen).resets == (("other",) if ours else ("other", "vm"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "ours"), [(Done(), False), (Unsure(reason="r"), False), (Retry(reason="r"), True)]
+)
+def test_once_the_pool_may_have_started_it_a_reset_is_anothers(answer: Answer, ours: bool) -> None:
+    begun = (intended(OFF), settled(Done()), intended(ON, txn="u"))
+    seen = Observed(as_of_s=1.0, epoch_s=0.0, by="here", pool=Pool(uuid="pool"), resets=("vm",))
+    assert foreign_resets(fold(*begun), seen).resets == ()
+    answered = fold(*begun, Answered(txn="u", answer=answer))
+    assert foreign_resets(answered, seen).resets == (() if ours else ("vm",))
