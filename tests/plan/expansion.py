@@ -396,15 +396,13 @@ def deadly(form: LedgerForm) -> Iterator[tuple[str, FactValue]]:
         places = tuple(Place(host=host, term=1, seq=0) for host in hosts)
         yield f"may-run/{uuid}", MayRun(vm=uuid, places=places, reset=name in form.reset)
     for node, kind in form.certificates.items():
-        certificate = Certificate(
-            id=f"C-{node}",
-            node=node,
-            host=identity("host", node),
-            kind=kind,
-            by="anna",
-            evidence="bmc reads off",
+        host = identity("host", node)
+        yield (
+            f"certificate/{node}",
+            Certificate(
+                id=f"C-{node}", node=node, host=host, kind=kind, by="anna", evidence="bmc reads off"
+            ),
         )
-        yield f"certificate/{node}", certificate
     for node, why in form.unproven.items():
         yield f"unproven/{node}", Unproven(node=node, host=identity("host", node), message=why)
     for name, node in form.lost.items():
