@@ -5,16 +5,25 @@ that this node does not see can be left. And it is not lost with any one node: n
 without one that has it, so whoever leads next finds it. Where the only other voter is dead and a shared
 disk, or another engine, stands in for it, nobody is left to be told: the pool is told instead that this node
 leads alone, and whoever finds that there and not in its ledger holds everything (`reigns`).
+
+It stops whoever hears of it, by whatever way: its id is in the heartbeats of all who have it. So a leader
+that is reached by the shared disk alone, or by a cable that works in one direction, begins nothing more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from membership.ledger import Hold
+from membership.ledger import HOLD, Hold, Ledger, as_said
 from membership.roster import Timing
 from membership.view import PeerState, View
 from schema.model import Frozen
+
+HOLDS = "holds"
+"""A note of a peer: the ids of holds that stand in its ledger."""
+
+MOST_NOTED = 4
+"""Any of them stops everything, and a heartbeat is small: the latest."""
 
 _GONE = (PeerState.DEAD, PeerState.LEFT)
 
@@ -32,6 +41,36 @@ class Spread(Frozen, frozen=True, kw_only=True):
     have: frozenset[str]
     alone: bool = False
     kept_since_s: float | None = None
+
+
+def noted(ledger: Ledger) -> dict[str, str]:
+    """What heartbeats tell of the holds that stand here; nothing where none does."""
+    keys = {f"{HOLD}{hold.id}" for hold in ledger.holds}
+    latest = as_said(ledger.facts[key] for key in keys if key in ledger.facts)[-MOST_NOTED:]
+    ids = [fact.key.removeprefix(HOLD) for fact in latest]
+    return {HOLDS: " ".join(ids)} if ids else {}
+
+
+def heard_of(view: View, ledger: Ledger) -> Iterator[Hold]:
+    """The holds of which the heartbeats of others tell, and our ledger knows nothing. Of one that it knows
+    the end a peer may go on telling for a while."""
+    found: dict[str, str] = {}
+    for name, peer in sorted(view.peers.items()):
+        if name != view.me:
+            found |= dict.fromkeys(_ids(peer.notes), name)
+    for id_, name in found.items():
+        if f"{HOLD}{id_}" not in ledger.facts:
+            reason = f"{name} holds, and tells why once its ledger can be read"
+            yield Hold(id=id_, reason=reason, by=name)
+
+
+def telling(view: View, id_: str) -> frozenset[str]:
+    """The nodes whose heartbeats tell of this hold: each has made it durable."""
+    return frozenset(name for name, peer in view.peers.items() if id_ in _ids(peer.notes))
+
+
+def _ids(notes: Mapping[str, str]) -> list[str]:
+    return notes.get(HOLDS, "").split()
 
 
 def keepers(view: View) -> tuple[tuple[str, ...], int]:
@@ -104,15 +143,18 @@ def held_by(holds: Sequence[Hold]) -> tuple[str, str]:
 
 
 class Brought(Frozen, frozen=True, kw_only=True):
-    """What is brought to other nodes: as people call it, and what is so until it has come there."""
+    """What is brought to other nodes: as people call it, and what is so until it has come there. `noted` is
+    the hold of which heartbeats tell where it has come, "" where they tell nothing."""
 
     what: str
     until_then: str
+    noted: str = ""
 
 
 def hold(identity: str) -> Brought:
     return Brought(
         what=identity,
+        noted=identity,
         until_then="a leader out of reach may go on. Look at cxm members, and where a node is not reached"
         " hold on that one too, or stop its cxmd",
     )

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import FactValue, FoundedVoters, Ledger, SealedSession
+from membership.ledger import HOLD, FactValue, FoundedVoters, Ledger, SealedSession
 from membership.proofs import UNREAD, Unread
 from membership.roster import Roster
 from membership.view import LEDGER, PeerState, View
 from reconciler.deaths import headless
+from reconciler.holding import heard_of, noted
 from reconciler.journal import JournalState
 from reconciler.messages import (
     Announce,
@@ -34,7 +35,7 @@ from reconciler.mustering import STAGED, Peering, change, found, muster, staged
 from reconciler.observed import Observed
 from reconciler.patience import Patience
 from reconciler.probing import Probing, asked
-from reconciler.records import AnyEntry, LeaderChanged, TookOver
+from reconciler.records import AnyEntry, Excepted, LeaderChanged, TookOver
 from reconciler.reigns import Reigns, led_alone
 from reconciler.sharing import by_itself, lacking, level, silent
 from reconciler.sharing import unread as unread_of
@@ -215,11 +216,11 @@ class Leading:
                 if unread := unread_of(self._pushed, names):
                     why = f"the ledger of {', '.join(unread)} was not read"
                     moves.facts.append((UNREAD, Unread(why=why), event.term))
-            case TermClaimed(before=before):
-                if _rolled_back(ground.ledger, before, event.term):
-                    why = f"the pool's database is an older one: it knows no term above {before}"
+            case TermClaimed(before=before, before_by=before_by):
+                if _rolled_back(ground.ledger, before[0], event.term):
+                    why = f"the pool's database is an older one: it knows no term above {before[0]}"
                     moves.facts.append((UNREAD, Unread(why=why), event.term))
-                self._reigns.judge((before, 0))
+                self._reigns.judge(before, before_by)
                 moves.holds = self._reigns.holds(ground.ledger)
             case SessionOpened(sealed=sealed):
                 self._session = True
@@ -247,6 +248,7 @@ class Leading:
         if self._peering.alone:
             return moves
         self._note_leader(ground, now, moves)
+        _take_holds(self._pushed, ground.ledger, moves)
         if not lacking(self._pushed, level(self._pushed, ground.ledger)):
             self.untold = ""
         self._muster(ground, now, moves)
@@ -388,10 +390,19 @@ class Leading:
 
     def notes(self, ground: Ground) -> dict[str, str]:
         """What the heartbeats tell others of this node."""
-        notes = {LEDGER: ground.ledger.digest}
+        notes = {LEDGER: ground.ledger.digest, **noted(ground.ledger)}
         if ground.tree is not None:
             notes[STAGED] = staged(ground.tree.head.revision, ground.tree.digest)
         return notes
+
+
+def _take_holds(view: View, ledger: Ledger, moves: Moves) -> None:
+    """What heartbeats tell of stops us too. In term 0: how whoever raised it tells of it counts for more,
+    once that comes."""
+    for hold in heard_of(view, ledger):
+        told = f"held by {hold.by}, as its heartbeats say"
+        moves.entries.append(Excepted(object="cluster", message=told, fact=hold))
+        moves.facts.append((f"{HOLD}{hold.id}", hold, 0))
 
 
 def _rolled_back(ledger: Ledger, before: int, term: int) -> bool:

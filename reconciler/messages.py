@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from msgspec import field
 
-from membership.ledger import Fact, Target
+from membership.ledger import NO_REIGN, Fact, Reign, Target
 from membership.roster import Roster
 from membership.view import View
 from reconciler.actions import Answer, Call
@@ -127,15 +127,16 @@ class Announced(Frozen, frozen=True, kw_only=True):
 class TermClaimed(Frozen, frozen=True, kw_only=True):
     """What the pool says of our claim: `won`, `lost` (to `holder`, or to the term `highest`), `unsure`.
 
-    `before` is the highest term that the pool knew apart from this one, 0 for none; `alone` as in
-    `ClaimTerm`.
+    `before` is the last reign that the pool knew apart from those of this term, and `before_by` the mark
+    of who said that it led alone in it, "" for nobody; `alone` as in `ClaimTerm`.
     """
 
     term: int
     result: str
     holder: str = ""
     highest: int = 0
-    before: int = 0
+    before: Reign = NO_REIGN
+    before_by: str = ""
     alone: int = 0
     message: str = ""
 

@@ -13,6 +13,7 @@ from membership.ledger import FoundedVoters
 from membership.roster import Member, Roster, Timing, Voters
 from membership.slots import SLOTS
 from membership.view import PeerState, View
+from reconciler.sharing import within_reach
 from schema.model import Desired, Frozen, Node, Role
 
 STAGED = "staged"
@@ -271,9 +272,10 @@ def _can_lead(voters: Voters, view: View, *, works: bool) -> bool:
 
 
 def _ready(name: str, view: View) -> bool:
-    """A voter that nobody hears would only make the quorum larger."""
+    """A voter that nobody hears would only make the quorum larger; one that is heard on the disk alone
+    agrees to nobody once that has no vote."""
     peer = view.peers.get(name)
-    return peer is not None and peer.state is PeerState.ALIVE
+    return peer is not None and peer.state is PeerState.ALIVE and within_reach(name, view)
 
 
 def _known_to_quorum(founded: FoundedVoters, view: View) -> bool:

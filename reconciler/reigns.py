@@ -16,6 +16,7 @@ class Reigns:
 
     def __init__(self) -> None:
         self.known = NO_REIGN
+        self._mark = ""
         self._unheard: dict[Reign, str] = {}
 
     def read(self, ledger: Ledger, pool: Pool | None, mark: str) -> None:
@@ -24,13 +25,12 @@ class Reigns:
 
         To be read before our own term is announced: once announced, a ledger would seem to know all that
         went before. Whatever is claimed after our election by a leader of an earlier term never leads to
-        an act: its lease is over. The claim looks once more all the same.
+        an act: its lease is over, but where a disk decides, which promises nothing. So the claim looks
+        once more: once the pool shows that, no predecessor is let say any more that it leads alone.
         """
-        self.known, self._unheard = _heard(ledger.facts.get("term")), {}
+        self.known, self._mark, self._unheard = _heard(ledger.facts.get("term")), mark, {}
         if pool is not None:
-            # What we said ourselves, when we were alone, is in our own ledger.
-            own = pool.term == self.known[0] and pool.alone_by == mark
-            self.judge(self.known if own else (pool.term, pool.alone))
+            self.judge((pool.term, pool.alone), pool.alone_by)
         claim = ledger.get("term", TermClaim)
         if claim is not None and claim.unheard != NO_REIGN:
             self._unheard[claim.unheard] = (
@@ -38,9 +38,11 @@ class Reigns:
                 " and nobody has said since that it does not matter"
             )
 
-    def judge(self, pool: Reign) -> None:
-        """The pool knows this reign: note it where our ledger has not heard of it."""
-        if pool <= max((self.known, *self._unheard)):
+    def judge(self, pool: Reign, alone_by: str) -> None:
+        """The pool knows this reign, of which `alone_by` said that it led alone: note it where our ledger
+        has not heard of it. What we said ourselves, when we were alone, is in our own ledger."""
+        own = pool[0] == self.known[0] and alone_by == self._mark
+        if own or pool <= max((self.known, *self._unheard)):
             return
         known = f"of none above {_named(self.known)}" if self.known[0] else "of any"
         self._unheard[pool] = (

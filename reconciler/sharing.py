@@ -26,11 +26,11 @@ def by_itself(view: View) -> bool:
     voters = view.voters
     others_decide = voters.disk or view.engine != "builtin"
     two = len(voters.names) == 2 and others_decide
-    return two and not any(_within_reach(name, view) for name in others(view))
+    return two and not any(within_reach(name, view) for name in others(view))
 
 
-def _within_reach(name: str, view: View) -> bool:
-    """Whether this voter is there to be told. One that is heard on the shared disk alone has lost every
+def within_reach(name: str, view: View) -> bool:
+    """Whether this peer is there to be told. One that is heard on the shared disk alone has lost every
     cable by which it could be."""
     peer = view.peers.get(name)
     if peer is None or peer.state not in _HERE:
@@ -62,12 +62,12 @@ def lacking(view: View, names: Iterable[str]) -> str:
 
 
 def silent(view: View, names: Iterable[str]) -> tuple[str, ...]:
-    """The other voters that are alive and not among `names`."""
+    """The other voters that are alive, within reach, and not among `names`."""
     heard = {*names}
     return tuple(
         name
         for name in others(view)
-        if name not in heard and _state(name, view) is PeerState.ALIVE and _within_reach(name, view)
+        if name not in heard and _state(name, view) is PeerState.ALIVE and within_reach(name, view)
     )
 
 
@@ -94,5 +94,6 @@ def _state(name: str, view: View) -> PeerState:
 
 
 def accompanied(view: View) -> bool:
-    """Whether another voter is alive, which might lead in our place."""
-    return bool(silent(view, ()))
+    """Whether another voter is alive, which might lead in our place: out of our reach, too. By the disk
+    it hears that we stand aside, and is chosen."""
+    return any(_state(name, view) is PeerState.ALIVE for name in others(view))

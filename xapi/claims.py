@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from membership.ledger import Reign
 from reconciler.messages import TermClaimed
 from xapi.building import ALONE_KEY, TERM_KEY, alone_of, terms_of
 from xapi.session import PoolSession
@@ -51,7 +53,8 @@ async def _claimed(session: PoolSession, term: int, alone: int, mark: str) -> Te
     said = f"{ALONE_KEY}{term}.{alone}"
     if alone and terms_of(config).get(term) == mark and said not in config:
         config = await _added(session, said, mark)
-    answer = _judged(terms_of(config), term, mark)
+    before, by = _before(config, term)
+    answer = replace(_judged(terms_of(config), term, mark), before=before, before_by=by)
     if answer.result == "won" and alone and said not in config:
         text = "the pool took it that this node leads alone, and does not show it"
         return replace(answer, result="unsure", message=text)
@@ -75,23 +78,26 @@ async def _added(session: PoolSession, key: str, mark: str) -> dict[str, str]:
 
 def _judged(terms: dict[int, str], term: int, mark: str) -> TermClaimed:
     highest = max(terms, default=0)
-    before = max((other for other in terms if other != term), default=0)
     if highest > term:
         holder = terms[highest].partition(" ")[0]
         text = f"the pool knows term {highest}, of {holder or 'nobody who is named'}"
-        return TermClaimed(
-            term=term, result="lost", holder=holder, highest=highest, before=before, message=text
-        )
+        return TermClaimed(term=term, result="lost", holder=holder, highest=highest, message=text)
     if term not in terms:
         text = "the pool took the claim and does not show it"
-        return TermClaimed(term=term, result="unsure", before=before, message=text)
+        return TermClaimed(term=term, result="unsure", message=text)
     holder = terms[term].partition(" ")[0]
     if terms[term] == mark:
-        return TermClaimed(term=term, result="won", holder=holder, highest=term, before=before)
+        return TermClaimed(term=term, result="won", holder=holder, highest=term)
     text = f"term {term} is {holder}'s in the pool"
-    return TermClaimed(
-        term=term, result="lost", holder=holder, highest=term, before=before, message=text
-    )
+    return TermClaimed(term=term, result="lost", holder=holder, highest=term, message=text)
+
+
+def _before(config: Mapping[str, str], term: int) -> tuple[Reign, str]:
+    """The last reign of another term than this one, and the mark of who led alone in it."""
+    last = max((known for known in terms_of(config) if known != term), default=0)
+    alone = {count: by for (at, count), by in alone_of(config).items() if at == last}
+    count = max(alone, default=0)
+    return (last, count), alone.get(count, "")
 
 
 async def _config(session: PoolSession) -> dict[str, str]:

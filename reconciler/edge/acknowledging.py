@@ -11,7 +11,15 @@ from msgspec.structs import replace
 
 from membership.roster import Timing
 from membership.view import View
-from reconciler.holding import Brought, Spread, kept, not_everywhere, to_be_told, waits_for
+from reconciler.holding import (
+    Brought,
+    Spread,
+    kept,
+    not_everywhere,
+    telling,
+    to_be_told,
+    waits_for,
+)
 from reconciler.sharing import lacking, others
 
 EVERY_S = 0.5
@@ -113,15 +121,15 @@ class Acknowledging:
                     said, said_s = kind, now_s
                     ends = "" if kind != waiting else f" ({ends_s - now_s:.0f} s at most)"
                     await told(f"{waiting}{ends}")
-                await self._look()
+                await self._look(brought)
         finally:
             for task in self._asked.values():
                 task.cancel()
         return ""
 
-    async def _look(self) -> None:
+    async def _look(self, brought: Brought) -> None:
         """Ask whoever is not known to have it; one that is silent holds up none that answers."""
-        have = self._spread.have
+        have = self._spread.have | telling(self._here.view, brought.noted)
         for name in to_be_told(self._here.view) - have - self._asked.keys():
             self._asked[name] = asyncio.create_task(self._reach.holds(name))
         await _a_while(self._asked, self._here)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from membership.ledger import Fact, FoundedVoters, Ledger
 from membership.roster import Voters
 from membership.view import Peer, PeerState, View
+from reconciler.holding import noted
 from reconciler.messages import ClaimTerm, Effect, Event, Share, TermClaimed, TreeLoaded, Write
 from reconciler.observed import Observed
 from reconciler.paging import Page
@@ -58,9 +59,10 @@ class Claims:
     def answer(self, claim: ClaimTerm) -> TermClaimed:
         """As the pool would: whose was the first, and is it the highest."""
         term, mark = claim.term, claim.mark
-        before = max((known for known in self.terms if known != term), default=0)
-        if before > term:
-            return TermClaimed(term=term, result="lost", highest=before)
+        last = max((known for known in self.terms if known != term), default=0)
+        if last > term:
+            return TermClaimed(term=term, result="lost", highest=last)
+        count = max((count for at, count in self.alone if at == last), default=0)
         holder = self.terms.setdefault(term, mark)
         if holder == mark and claim.alone:
             self.alone[term, claim.alone] = mark
@@ -70,7 +72,8 @@ class Claims:
             result=won,
             holder=holder,
             highest=term,
-            before=before,
+            before=(last, count),
+            before_by=self.alone.get((last, count), ""),
             alone=claim.alone,
         )
 
@@ -113,6 +116,8 @@ class Member:
     """What it is to others while it does not live."""
     cut: bool = False
     """No fact goes to it or comes from it."""
+    unplugged: bool = False
+    """It is heard on the shared disk alone."""
 
     @property
     def entries(self) -> list[AnyEntry]:
@@ -130,7 +135,9 @@ class Member:
     def shown(self, state: PeerState, term: int, first: Voters) -> Peer:
         """What its heartbeats tell others."""
         rank = self.voters(first).rank
-        return Peer(state=state, term=term, voters=rank, notes={"ledger": self.ledger.digest})
+        notes = {"ledger": self.ledger.digest, **noted(self.ledger)}
+        channels = {"net1": PeerState.DEAD, "disk": state} if self.unplugged else {}
+        return Peer(state=state, channels=channels, term=term, voters=rank, notes=notes)
 
     @property
     def state(self) -> PeerState:

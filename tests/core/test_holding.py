@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import pytest
 from msgspec.structs import replace
 
+from membership.ledger import Fact, Hold, Ledger, Withdrawn
 from membership.roster import Timing, Voters
 from membership.view import Peer, PeerState, View, single, unknown
-from reconciler.holding import Spread, hold, kept, not_everywhere, release, to_be_told, waits_for
+from reconciler.holding import (
+    HOLDS,
+    Spread,
+    heard_of,
+    hold,
+    kept,
+    not_everywhere,
+    noted,
+    release,
+    telling,
+    to_be_told,
+    waits_for,
+)
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
 TIMING = Timing()
@@ -172,3 +186,46 @@ def test_one_that_does_not_count_says_where_it_stands_and_what_to_do() -> None:
     text = not_everywhere(release("H-1"), spread, "n2, which leads, to store it")
     assert "the release of H-1 is in force where it is stored: on n1, n4, n5" in text
     assert "it is held there" in text
+
+
+# --- what heartbeats tell of holds ----------------------------------------------------------------------
+
+
+def ledger(*ids: str, released: tuple[str, ...] = ()) -> Ledger:
+    values: dict[str, Hold | Withdrawn] = {
+        id_: Hold(id=id_, reason="a look", by="alice") for id_ in ids
+    }
+    values |= {id_: Withdrawn(by="bob") for id_ in released}
+    facts = [
+        Fact(key=f"hold/{id_}", term=4, seq=seq, at_epoch_s=0.0, value=value)
+        for seq, (id_, value) in enumerate(values.items(), start=1)
+    ]
+    return Ledger().merge(facts)
+
+
+def hearing(**notes: Mapping[str, str]) -> View:
+    """As n1 sees it; what the heartbeats of each tell."""
+    seen = view("n1")
+    peers = {name: replace(peer, notes=notes.get(name, {})) for name, peer in seen.peers.items()}
+    return replace(seen, peers=peers)
+
+
+def test_heartbeats_tell_of_what_stands_and_of_the_latest_where_it_is_much() -> None:
+    assert noted(ledger()) == {}
+    assert noted(ledger("b", "a", released=("c",))) == {HOLDS: "b a"}
+    assert noted(ledger("e", "d", "c", "b", "a")) == {HOLDS: "d c b a"}
+
+
+def test_what_is_heard_of_stands_here_too_unless_it_or_its_end_is_known() -> None:
+    seen = hearing(n1={HOLDS: "mine"}, n2={HOLDS: "a b"}, n3={HOLDS: "b c"})
+    found = list(heard_of(seen, ledger("a", released=("c",))))
+    reason = "n3 holds, and tells why once its ledger can be read"
+    assert found == [Hold(id="b", reason=reason, by="n3")]
+    assert list(heard_of(hearing(), ledger())) == []
+
+
+def test_who_tells_of_a_hold_has_it() -> None:
+    seen = hearing(n2={HOLDS: "a ab"}, n3={HOLDS: "ab"})
+    assert telling(seen, "ab") == {"n2", "n3"}
+    assert telling(seen, "a") == {"n2"}
+    assert telling(seen, "") == frozenset()

@@ -8,7 +8,7 @@ import pytest
 
 from membership.ledger import Fact, Hold, TermClaim
 from membership.view import PeerState
-from reconciler.messages import AskRelease, ClaimTerm
+from reconciler.messages import AskHold, AskRelease, ClaimTerm, TermClaimed
 from reconciler.patience import STUCK_S
 from tests.core.parliament import Parliament, sitting
 from tests.core.stage import desired, loaded, pool
@@ -297,3 +297,147 @@ def test_a_silent_voter_that_is_believed_alive_is_no_dead_one() -> None:
     assert not [
         fact for fact in fresh["anna"].ledger.facts.values() if isinstance(fact.value, Hold)
     ]
+
+
+# --- both live, and hear each other on the disk alone ---------------------------------------------------
+
+
+def unplug(fresh: Parliament) -> None:
+    """Every cable between the two is cut; both reach the pool and the disk."""
+    for name in ("anna", "bert"):
+        fresh[name].cut = fresh[name].unplugged = True
+    fresh.push()
+
+
+def plug(fresh: Parliament) -> None:
+    for name in ("anna", "bert"):
+        fresh[name].cut = fresh[name].unplugged = False
+    fresh.reconnect("anna")
+    fresh.push()
+
+
+def held(fresh: Parliament, name: str) -> list[str]:
+    return [hold.id for hold in fresh[name].ledger.holds]
+
+
+def test_whoever_the_disk_chooses_leads_alone_and_says_so_first() -> None:
+    fresh = announced()
+    unplug(fresh)
+    fresh.settle()
+    assert fresh.said.alone == {(fresh.term, 1): "anna mark of anna"}
+    assert fresh.performed == []
+    fresh.rest()
+    assert len(fresh.performed) == 2
+    assert fresh["bert"].ledger.holds == ()
+
+
+def test_its_successor_does_not_take_what_it_did_for_nothing() -> None:
+    fresh = announced()
+    unplug(fresh)
+    fresh.rest()
+    before, reign = list(fresh.performed), fresh.term
+    fresh.elect("bert")
+    fresh.pass_s(40.0)
+    assert held(fresh, "bert") == [f"H-term-{reign}.1"]
+    assert fresh.performed == before
+
+
+def test_once_the_cable_is_back_both_know_all_and_either_may_lead() -> None:
+    fresh = announced()
+    unplug(fresh)
+    fresh.rest()
+    plug(fresh)
+    fresh.rest()
+    assert fresh["anna"].ledger.digest == fresh["bert"].ledger.digest
+    fresh.elect("bert")
+    fresh.pass_s(40.0)
+    assert stage(fresh, "bert") == "acting"
+    assert fresh["bert"].ledger.holds == ()
+
+
+def test_a_predecessor_that_says_it_only_after_the_look_at_the_pool_is_found_by_the_claim() -> None:
+    """The disk promises nothing: bert is elected, and has looked, while a lease of anna's is left."""
+    fresh = announced()
+    fresh.pass_s(40.0)
+    answer = fresh.said.answer
+    reign = fresh.term
+
+    def late(claim: ClaimTerm) -> TermClaimed:
+        fresh.said.alone[reign, 1] = "anna mark of anna"
+        return answer(claim)
+
+    fresh.elect(None)
+    unplug(fresh)
+    fresh.settle()
+    assert fresh.said.alone == {}
+    fresh.said.answer = late  # type: ignore[method-assign]
+    fresh.elect("bert")
+    fresh.pass_s(40.0)
+    assert held(fresh, "bert") == [f"H-term-{reign}.1"]
+
+
+def test_a_leader_that_reaches_no_pool_lets_the_other_one_lead_though_no_cable_is_left() -> None:
+    """With its management network a node loses the pool and every cable at once."""
+    fresh = house()
+    fresh.said.answer = lambda claim: TermClaimed(  # type: ignore[method-assign]
+        term=claim.term, result="unsure", alone=claim.alone, message="no route"
+    )
+    fresh.elect("anna")
+    unplug(fresh)
+    fresh.pass_s(STUCK_S + 10.0)
+    assert stage(fresh, "anna") == "claim"
+    assert not fresh["anna"].alive.candidacy().healthy
+
+
+# --- held, by either of them ----------------------------------------------------------------------------
+
+
+def test_a_hold_at_the_follower_stops_a_leader_that_hears_of_it_on_the_disk_alone() -> None:
+    fresh = announced()
+    unplug(fresh)
+    hold = fresh.ask("bert", AskHold(reason="a look", by="alice")).message
+    fresh.push()
+    fresh.rest()
+    assert held(fresh, "anna") == [hold]
+    assert fresh.performed == []
+
+
+def test_a_hold_at_the_leader_is_known_to_a_successor_that_hears_of_it_on_the_disk_alone() -> None:
+    fresh = announced()
+    unplug(fresh)
+    hold = fresh.ask("anna", AskHold(reason="a look", by="alice")).message
+    fresh.push()
+    fresh.settle()
+    fresh.kill("anna")
+    fresh.elect("bert")
+    fresh.pass_s(40.0)
+    assert hold in held(fresh, "bert")
+    assert fresh.performed == []
+
+
+def test_once_the_cable_is_back_a_hold_is_told_as_it_was_meant() -> None:
+    fresh = announced()
+    unplug(fresh)
+    hold = fresh.ask("bert", AskHold(reason="a look", by="alice")).message
+    fresh.push()
+    fresh.rest()
+    plug(fresh)
+    fresh.rest()
+    meant = Hold(id=hold, reason="a look", by="alice")
+    assert fresh["anna"].ledger.holds == fresh["bert"].ledger.holds == (meant,)
+
+
+def test_a_hold_that_was_released_does_not_come_back_by_who_has_not_heard_of_that() -> None:
+    fresh = announced()
+    unplug(fresh)
+    hold = fresh.ask("bert", AskHold(reason="a look", by="alice")).message
+    fresh.push()
+    fresh.settle()
+    fresh.ask("anna", AskRelease(id=hold, by="bob"))
+    fresh.push()
+    fresh.rest()
+    assert (held(fresh, "anna"), held(fresh, "bert")) == ([], [hold])
+    assert len(fresh.performed) == 2
+    plug(fresh)
+    fresh.rest()
+    assert (held(fresh, "anna"), held(fresh, "bert")) == ([], [])

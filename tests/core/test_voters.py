@@ -13,7 +13,7 @@ from membership.ledger import FoundedVoters
 from membership.roster import Voters
 from membership.shared_disk import own_slot
 from membership.slots import SLOTS
-from membership.view import Health
+from membership.view import Health, PeerState
 from reconciler.mustering import change, found, muster
 from schema.model import Desired
 from tests.core.parliament import NAMES
@@ -42,6 +42,7 @@ def after(
     return None if found is None else (found.names, found.disk)
 
 
+ALIVE = PeerState.ALIVE
 BOTH = ("anna", "bert")
 HEALTHY = Health()
 SICK = Health(disk="EIO")
@@ -93,6 +94,15 @@ def test_a_tree_that_takes_the_disk_away_while_one_is_dead_can_be_taken_back(
     assert after(taken, founded, BOTH, on_disk=(3, 4)) == (BOTH, False)
     without = replace(founded, disk=False, disks={}, epoch=5)
     assert muster(taken, "anna", PEERING, without, TREE_NAME).disk == path
+
+
+def test_a_disk_by_which_alone_the_other_one_is_heard_stays_a_voter() -> None:
+    """Bert lives, and no cable is left: without the disk it could agree to nobody, and nobody revert."""
+    founded = replace(pair(True, *BOTH), disks={"anna": "/d", "bert": "/d"})
+    seen = view(*BOTH, epoch=founded.epoch, term=founded.term, on_disk=(3, 4))
+    unplugged = replace(seen.peers["bert"], channels={"net1": PeerState.DEAD, "disk": ALIVE})
+    seen = replace(seen, peers={**seen.peers, "bert": unplugged})
+    assert change(tree(*BOTH), "anna", seen, founded, 9) is None
 
 
 def test_the_paths_of_a_disk_are_agreed_when_it_becomes_a_voter() -> None:

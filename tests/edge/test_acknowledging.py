@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from membership.roster import Timing, Voters
 from membership.view import Peer, PeerState, View
 from reconciler.edge.acknowledging import EVERY_S, QUIET_S, TELL_EVERY_S, WITHIN_S, Acknowledging
-from reconciler.holding import hold
+from reconciler.holding import HOLDS, hold
 from simulator.clock import run_virtual
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
@@ -49,6 +49,10 @@ class Rig:
 
     def sees(self, view: View) -> None:
         self._view, self.led_since_s = view, self.now_s()
+
+    def hears(self, view: View) -> None:
+        """The same leader as before."""
+        self._view = view
 
     def now_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -110,6 +114,15 @@ def test_who_leads_is_asked_anew_while_it_waits() -> None:
     rig = Rig(led_by("n2"), n3=0.0, n4=0.0)
     _, took_s = rig.counts(change=(5.1, lambda: rig.sees(replace(led_by("n3"), term=5))))
     assert 5.1 + TIMING.wait_s <= took_s <= 6.0 + TIMING.wait_s
+
+
+def test_who_is_heard_to_hold_needs_no_asking() -> None:
+    """The leader is reached by no cable, and its heartbeats on the disk tell that it holds."""
+    seen = replace(led_by("n2"), voters=Voters(epoch=1, revision=1, names=("n1", "n2"), disk=True))
+    holds = Peer(state=PeerState.ALIVE, notes={HOLDS: "H-0 H-1"})
+    rig = Rig(seen)
+    heard = replace(seen, peers={**seen.peers, "n2": holds})
+    assert rig.counts(change=(3.2, lambda: rig.hears(heard))) == ("", 4.0)
 
 
 def test_silent_nodes_do_not_hide_those_that_answer() -> None:

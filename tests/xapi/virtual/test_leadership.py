@@ -92,7 +92,7 @@ async def test_a_higher_term_beats_us(watched: Watched, world: World) -> None:
     assert (answer.result, answer.holder, answer.highest) == ("lost", "xen2", 9)
     assert claimed(world) == {"cxm-term-9": "xen2 n2"}
     later = await watched.client.claim(10, 0, "xen1 n1", 10.0)
-    assert (later.result, later.before) == ("won", 9)
+    assert (later.result, later.before) == ("won", (9, 0))
 
 
 async def test_a_higher_term_that_comes_meanwhile_beats_us_too(
@@ -129,6 +129,23 @@ async def test_who_leads_alone_says_so_beside_its_term(watched: Watched, world: 
     seen = pool_of(watched)
     assert (seen.term, seen.alone, seen.alone_by) == (7, 2, "xen1 n1")
     assert sorted(claimed(world)) == ["cxm-alone-7.2", "cxm-term-7"]
+
+
+async def test_a_claim_finds_what_its_predecessor_said_last(
+    watched: Watched, rival: PoolClient
+) -> None:
+    for alone in (0, 1, 2):
+        await rival.claim(7, alone, "xen2 n2", 10.0)
+    answer = await watched.client.claim(8, 0, "xen1 n1", 10.0)
+    assert (answer.result, answer.before, answer.before_by) == ("won", (7, 2), "xen2 n2")
+
+
+async def test_who_has_a_successor_in_the_pool_leads_alone_no_more(
+    watched: Watched, rival: PoolClient
+) -> None:
+    await rival.claim(7, 0, "xen2 n2", 10.0)
+    await watched.client.claim(8, 0, "xen1 n1", 10.0)
+    assert (await rival.claim(7, 1, "xen2 n2", 10.0)).result == "lost"
 
 
 async def test_in_a_term_of_another_nobody_leads_alone(watched: Watched, world: World) -> None:
