@@ -41,10 +41,12 @@ class Weather:
 
 @dataclass
 class PeerNet:
-    """`cut` are the links by which nothing comes through. `fired` counts what befell datagrams."""
+    """`cut` are the links by which nothing comes through, `late_s` those by which everything takes so long
+    more. `fired` counts what befell datagrams."""
 
     chance: Random
     cut: set[Link] = field(default_factory=set)
+    late_s: dict[Link, float] = field(default_factory=dict)
     weather: Weather = field(default_factory=Weather)
     fired: Counter[str] = field(default_factory=Counter)
     disturbed_s: dict[Link, float] = field(default_factory=dict)
@@ -73,10 +75,11 @@ class PeerNet:
             self.fired["duplicate"] += 1
             copies = 2
         for _ in range(copies):
-            self._carry(receiver, channel, data)
+            self._carry((sender, receiver, channel), data)
 
-    def _carry(self, receiver: str, channel: int, data: bytes) -> None:
+    def _carry(self, link: Link, data: bytes) -> None:
         weather, chance = self.weather, self.chance
+        _, receiver, channel = link
         after_s = chance.uniform(0.0002, 0.003)
         if chance.random() < weather.late:
             # Whatever is sent within this time overtakes it.
@@ -86,6 +89,7 @@ class PeerNet:
             self.fired["corruption"] += 1
             at = chance.randrange(len(data))
             data = data[:at] + bytes([data[at] ^ (1 << chance.randrange(8))]) + data[at + 1 :]
+        after_s += self.late_s.get(link, 0.0)
         asyncio.get_running_loop().call_later(after_s, self._arrive, receiver, channel, data)
 
     def _arrive(self, receiver: str, channel: int, data: bytes) -> None:

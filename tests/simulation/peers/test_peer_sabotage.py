@@ -6,13 +6,19 @@ import pytest
 
 from tests.simulation.peers.peer_episodes import run
 from tests.simulation.peers.peer_sabotage import VARIANTS, caught
+from tests.simulation.peers.peer_stories import STORIES, tell
 
 
-@pytest.mark.parametrize("name", [n for n, v in VARIANTS.items() if v.seed is not None])
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_broken_cluster_is_caught(name: str) -> None:
     assert caught(VARIANTS[name]) != []
 
 
 def test_the_same_seeds_find_nothing_in_the_whole_one() -> None:
-    seeds = sorted({v.seed for v in VARIANTS.values() if v.seed is not None})
+    seeds = sorted({variant.seed for variant in VARIANTS.values() if not variant.story})
     assert [str(outcome) for seed in seeds if (outcome := run(seed)).violations] == []
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_finds_nothing_in_the_whole_one(name: str) -> None:
+    assert tell(name) == ()
