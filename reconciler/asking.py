@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 from membership.clock import Now
-from membership.ledger import SCOPES, Approval, Drain, FactValue, Freeze, Hold, Withdrawn
+from membership.ledger import HOLD, SCOPES, Approval, Drain, FactValue, Freeze, Hold, Withdrawn
 from membership.view import PeerState, View
 from reconciler.decision import Decision, refused
 from reconciler.facts import Facts
@@ -217,11 +218,13 @@ def _undrain(ask: AskUndrain, desired: Desired, facts: Facts) -> Decision:
 
 
 def _hold(ask: AskHold, facts: Facts, now: Now) -> Decision:
-    """Its id names the node and the moment: two nodes never give the same one."""
+    """Its id names the node and the moment: two nodes never give the same one. Nor does one node twice, be
+    it asked by two people at once or its clock set back: who releases one would release both."""
     if not ask.reason.strip():
         return refused("NoReason", "a hold needs a reason: somebody has to decide when it ends")
-    stamp = f"{int(now.epoch_s * 100.0):x}"
-    hold = Hold(id=f"H-{facts.me}-{stamp}", reason=ask.reason, by=ask.by)
+    stamps = (f"H-{facts.me}-{stamp:x}" for stamp in count(int(now.epoch_s * 100.0)))
+    free = next(id_ for id_ in stamps if f"{HOLD}{id_}" not in facts.ledger.facts)
+    hold = Hold(id=free, reason=ask.reason, by=ask.by)
     message = f"held by {ask.by}: {ask.reason}"
     return Decision(
         Reply(accepted=True, message=hold.id, notes=(f"cxm release {hold.id} ends it",)),

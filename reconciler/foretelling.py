@@ -135,10 +135,11 @@ def _begun(intent: Intent) -> tuple[Action, Answer | None] | None:
 
 
 def _remembered(intent: Intent, journal: JournalState, age_s: float) -> Iterator[AnyEntry]:
-    """A call of our own: it is known, or has lost its caller together with our journal."""
+    """A call of our own: it is known, or has lost its caller together with our journal. While our journal
+    has a call of ours on the object the ledger tells of that one or, until it was told, of one before."""
     begun = _begun(intent)
-    known = intent.txn in journal.in_flight or journal.taken.get(intent.subject) == intent.txn
-    if begun is None or known:
+    ours = (f for f in journal.in_flight.values() if f.subject == intent.subject and not f.by)
+    if begun is None or any(ours) or journal.taken.get(intent.subject) == intent.txn:
         return
     action, answer = begun
     yield Foretold(txn=intent.txn, subject=intent.subject)

@@ -167,6 +167,15 @@ def test_a_node_whose_journal_was_moved_away_gives_back_what_it_took(call: str) 
     )
 
 
+def test_a_call_that_was_not_told_yet_is_later_than_the_one_that_was() -> None:
+    """The daemon was killed with a start in its journal, while the ledger told of what went before it."""
+    earlier = fact("t1", STOP, verb=Verb.STOP, node="anna", answer=Done())
+    journal = led_by("anna", 2, Intended(txn="t2", action=action(START), subject=VM))
+    write(journal, Foretold(txn="t2", subject=VM), DaemonStarted(version="1", node="anna", term=2))
+    assert take(journal, earlier) == []
+    assert list(journal.in_flight) == ["t2"]
+
+
 def test_other_facts_are_none_of_its_business() -> None:
     other = Fact(
         key="x",

@@ -138,6 +138,17 @@ def test_two_holds_of_one_node_have_two_ids() -> None:
     assert len(ids) == 3
 
 
+def test_who_asks_at_the_same_moment_gets_a_hold_of_his_own() -> None:
+    stage = Stage()
+    ask = AskHold(reason="smoke", by="root")
+    first = stage.ask(ask).message
+    stage.ask(AskRelease(id=first, by="root"), after_s=0.0)
+    others = {stage.ask(ask, after_s=0.0).message for _ in range(2)}
+    assert first not in others
+    assert {hold.id for hold in stage.ledger.holds} == others
+    assert len(others) == 2
+
+
 def test_a_hold_without_a_reason_is_refused() -> None:
     reply = Stage().ask(AskHold(reason=" ", by="root"))
     assert (reply.accepted, reply.reason) == (False, "NoReason")

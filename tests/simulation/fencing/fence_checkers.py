@@ -40,7 +40,8 @@ class Truth(FenceChecker):
         self.silent_since_s: dict[str, float] = dict.fromkeys(HOSTS, NEVER)
         self.power_lost_s: dict[str, float] = {}
         self.died_with: dict[str, str] = {}
-        """VMs (uuids) that ran on a server when it lost its power and that run nowhere since."""
+        """VMs (uuids) that ran on a server when it lost its power, that run nowhere since, and of which that
+        server has not been back to tell."""
         self._ran: dict[str, set[str]] = {host: set() for host in HOSTS}
 
     def looks(self) -> None:
@@ -55,8 +56,10 @@ class Truth(FenceChecker):
             )
             self.silent_since_s[host] = silent_s if speaks == NEVER else NEVER
             self._ran[host] = self.domains(host)
-        for vm in [vm for vm in self.died_with if any(vm in ran for ran in self._ran.values())]:
-            del self.died_with[vm]
+        for vm, host in list(self.died_with.items()):
+            back = self.site.world.reachable(host)
+            if back or any(vm in ran for ran in self._ran.values()):
+                del self.died_with[vm]
 
     def power_lost(self, host: str) -> None:
         self.power_lost_s[host] = self.now_s
@@ -189,7 +192,7 @@ class Starts(FenceChecker):
             self.blame(f"{told}, which is on {', '.join(there)}")
         host = self._truth.died_with.get(entry.uuid)
         if host is None or self.site.world.reachable(host):
-            return
+            return  # It may have come back since the last look.
         parts = self.site.nodes[node_of(entry)].parts
         if parts is not None and not certified(parts.ledger, host):
             self.blame(f"{told}, which died with {host}, of which nothing is certified")

@@ -147,7 +147,7 @@ VARIANTS: Mapping[str, Variant] = {
         leaves_the_last_session, ("was taken over",), "a call comes late"
     ),
     "waits for nothing": Variant(waits_for_nothing, ("not waited",), seed=1),
-    "knows one hold": Variant(knows_one_hold, ("under",), seed=111),
+    "knows one hold": Variant(knows_one_hold, ("under",), "one of two holds ends"),
     "acts before it is told": Variant(acts_before_it_is_told, ("was not told",), seed=1),
     "leads without cxmd": Variant(leads_without_cxmd, ("after its last candidacy",), "cxmd stops"),
     "believes recordings": Variant(believes_recordings, ("for alive",), seed=4),

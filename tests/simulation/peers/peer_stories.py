@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.messages import AskHold
+from reconciler.messages import AskHold, AskRelease
 from simulator.clock import run_virtual
 from tests.simulation.crashes import memory_disk
 from tests.simulation.estate import as_it_is, unfulfilled
@@ -78,15 +78,35 @@ async def one_holds_the_other(site: PeerSite, bench: Bench, leader: PeerNode) ->
     await asyncio.sleep(60.0)
     assert unfulfilled(site.world, wish) == []
     (other,) = (node for node in site.nodes.values() if node is not leader)
-    reply = await site.request_at(other, AskHold(reason="a look", by="alice"))
-    assert reply is not None
-    assert reply.accepted, reply.message
+    await _held(site, bench, other, "alice")
     assert site.leader is leader
-    assert leader.view is not None
-    bench.holds.accepted(reply.message, leader, leader.view.term)
     site.commit(as_it_is(), "while it is held")
     await asyncio.sleep(60.0)
     assert unfulfilled(site.world, wish) == []
+
+
+async def one_of_two_holds_ends(site: PeerSite, bench: Bench, leader: PeerNode) -> None:
+    """Whoever else holds still does."""
+    await _held(site, bench, leader, "alice")
+    last = await _held(site, bench, leader, "bob")
+    bench.holds.released(last)
+    reply = await site.request_at(leader, AskRelease(id=last, by="bob"))
+    assert reply is not None
+    assert reply.accepted, reply.message
+    site.commit(as_it_is().with_vm("web1", state="halted"), "while it is held")
+    await site.ping()
+    await asyncio.sleep(30.0)
+
+
+async def _held(site: PeerSite, bench: Bench, node: PeerNode, by: str) -> str:
+    """The id of a hold of which somebody at this node is told that it stands."""
+    reply = await site.request_at(node, AskHold(reason="a look", by=by))
+    assert reply is not None
+    assert reply.accepted, reply.message
+    leader = site.leader
+    term = leader.view.term if leader is not None and leader.view is not None else 0
+    bench.holds.accepted(reply.message, leader, term)
+    return reply.message
 
 
 def _links(one: str, other: str) -> list[Link]:
@@ -106,6 +126,7 @@ STORIES: Mapping[str, Plot] = {
     "acknowledgements are late": Plot(acknowledgements_are_late, nodes=3),
     "a call comes late": Plot(a_call_comes_late, nodes=3),
     "the disk alone is left": Plot(the_disk_alone_is_left, nodes=2, disk=True),
+    "one of two holds ends": Plot(one_of_two_holds_ends, nodes=3),
     "one holds the other": Plot(one_holds_the_other, nodes=2, disk=True),
 }
 
