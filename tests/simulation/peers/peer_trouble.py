@@ -20,6 +20,9 @@ HELD_S = (10.0, 90.0)
 SOON = 200
 ELECTED_S = 20.0
 PLAYED_BACK = 150
+MOST_ASKED = 600
+"""Servers that boot, and a cluster that has no quorum for so long, are waited for."""
+
 HOUR_S = 3600.0
 
 FAULTS = frozenset(
@@ -425,11 +428,11 @@ class PeerTrouble(Trouble):
 
     async def _undrained(self, undrain: AskUndrain) -> None:
         await asyncio.sleep(self._chance.uniform(*HELD_S))
-        for _ in range(60):
-            reply = await self._asked(undrain)
-            if reply:
+        for _ in range(MOST_ASKED):
+            if await self._asked(undrain):
                 return
             await asyncio.sleep(5.0)
+        self._site.scene.blame(f"nobody takes it that {undrain.node} is not to be empty any more")
 
     async def _asked(self, ask: AskDrain | AskUndrain | AskHandOver) -> bool:
         """Through whichever node a person sits at; he goes away after a while."""
