@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from membership.ledger import Reign
 from reconciler.messages import TermClaimed
 from xapi.building import ALONE_KEY, TERM_KEY, alone_of, terms_of
 from xapi.session import PoolSession
@@ -92,7 +91,7 @@ def _judged(terms: dict[int, str], term: int, mark: str) -> TermClaimed:
     return TermClaimed(term=term, result="lost", holder=holder, highest=term, message=text)
 
 
-def _before(config: Mapping[str, str], term: int) -> tuple[Reign, str]:
+def _before(config: Mapping[str, str], term: int) -> tuple[tuple[int, int], str]:
     """The last reign of another term than this one, and the mark of who led alone in it."""
     last = max((known for known in terms_of(config) if known != term), default=0)
     alone = {count: by for (at, count), by in alone_of(config).items() if at == last}

@@ -12,12 +12,16 @@ from xapi.cache import Cache
 from xapi.calls import Refused, Request, request_for
 from xapi.outcomes import SOON_S, judge, judge_loss
 from xapi.records import PENDING, TXN_KEY
+from xapi.resets import RESETTING
 from xapi.session import Permitted, PoolSession, always
 from xapi.transport import Unavailable, XapiFailure
 
 LOOK_S = 10.0
 """A task is awaited through the event cache; after so long without a word of the pool it is asked
 for directly, since it may have ended and vanished before the cache ever saw it."""
+
+SHOWN_S = 3.0
+"""So long the tag of a reset, which is over, is waited for."""
 
 _VANISHED = Unsure(
     reason="TaskVanished",
@@ -93,8 +97,20 @@ class Performer:
                 answer = await self._ended(task)
         except TimeoutError:
             return await self._give_up(task, timeout_s, permitted)
+        if request.method in RESETTING:
+            await self._known_as_ours(task)
         await self._aside("task.destroy", task)
         return answer
+
+    async def _known_as_ours(self, task: str) -> None:
+        """Until the pool has shown our tag. To whoever learns of it in the moment in which the task is gone,
+        on whatever node, the reset was somebody else's."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + SHOWN_S
+        while (record := self._cache.task(task)) is not None and loop.time() < ends_s:
+            if TXN_KEY in record.other_config:
+                return
+            await self._cache.wait_changed(ends_s - loop.time())
 
     async def _tag(self, task: str, txn: str) -> None:
         # Without its tag a task is still known by its name and its object's operation.

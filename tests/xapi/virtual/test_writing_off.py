@@ -108,6 +108,20 @@ async def test_a_guest_that_switches_itself_off_was_not_reset(
     assert seen(watched).resets == ()
 
 
+async def test_our_own_resets_that_are_over_at_once_are_not_somebody_elses(
+    watched: Watched, world: World
+) -> None:
+    """Of a host that has long been dead: tag and end of a task may come to us in one batch."""
+    await died(world)
+    await asyncio.sleep(LONG_S + 60.0)
+    calls = [ResetPower(vm=MUTE), ResetPower(vm=DEAF)]
+    world.faults.start("api-hang", 0.3, method="task.add_to_other_config")
+    answers = [watched.client.perform(f"t{n}", call, LONG_S) for n, call in enumerate(calls)]
+    assert await asyncio.gather(*answers) == [Done(), Done()]
+    await asyncio.sleep(1)
+    assert seen(watched).resets == ()
+
+
 async def test_our_own_resets_are_not_somebody_elses(watched: Watched, world: World) -> None:
     await died(world)
     calls: list[Call] = [ResetPower(vm=MUTE), ResetPower(vm=DEAF), DeclareDead(node=XEN2)]
