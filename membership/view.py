@@ -37,7 +37,7 @@ class Peer(Frozen, frozen=True, kw_only=True):
     fresh message in seconds, None where it was never heard.
 
     `sees` are the peers that it says it hears; `notes` are what its `cxmd` tells of itself (`ledger`,
-    `staged`), `boot` is the boot of the machine that it runs on; `problem` is what is wrong with it
+    `staged`, `holds`), `boot` is the boot of the machine that it runs on; `problem` is what is wrong with it
     beyond silence (`twin`, `version`, ...).
     `voters` is the rank of those that it goes by, durably, in its `term`; (0, 0): it knows of none.
     """
