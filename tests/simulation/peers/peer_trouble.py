@@ -20,6 +20,7 @@ HELD_S = (10.0, 90.0)
 SOON = 200
 ELECTED_S = 20.0
 PLAYED_BACK = 150
+NOTHING_TO_END = ("NotDrained", "DeclaredInTree")
 MOST_ASKED = 600
 """Servers that boot, and a cluster that has no quorum for so long, are waited for."""
 
@@ -443,4 +444,4 @@ class PeerTrouble(Trouble):
             asking.cancel()
             return False
         reply = asking.result()
-        return reply is not None and (reply.accepted or reply.reason == "NotDrained")
+        return reply is not None and (reply.accepted or reply.reason in NOTHING_TO_END)
