@@ -7,6 +7,7 @@ device can: the node's loss is a hold, ended by an oath.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -68,6 +69,17 @@ class DeviceUse(Frozen, frozen=True, kw_only=True):
         if self.by_hand:
             return frozenset()
         return frozenset({Guard.SEEN_ON, Guard.LISTED} if self.known.plugged else {Guard.SEEN_ON})
+
+    @property
+    def wiring(self) -> str:
+        """Another one for every change of agent, address, options or outlet: what a trial showed is of this
+        one alone."""
+        named = [
+            self.agent,
+            self.plug or "",
+            *(f"{k}={v}" for k, v in sorted(self.options.items())),
+        ]
+        return hashlib.sha256("\0".join(named).encode()).hexdigest()[:16]
 
     @property
     def longest_s(self) -> float:

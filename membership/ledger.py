@@ -27,6 +27,7 @@ from membership.proofs import (
     ColdStart,
     Drill,
     FenceOrder,
+    LiveDrill,
     Lost,
     MayRun,
     Promotion,
@@ -208,6 +209,7 @@ FactValue = (
     | FenceOrder
     | Lost
     | Drill
+    | LiveDrill
     | Synced
     | Promotion
     | AlarmTold

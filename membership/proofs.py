@@ -19,6 +19,7 @@ Stamp = tuple[int, int]
 
 UNREAD = "may-run"
 COLD_START = "cold-start"
+LIVE_DRILL = "live-drill"
 
 
 class Place(Frozen, frozen=True, kw_only=True):
@@ -140,11 +141,41 @@ class Tie(StrEnum):
     OTHER = "other"
 
 
+class Found(StrEnum):
+    """What a live drill showed. `bound`: the node fell silent by these devices, and no other. `lies`: they
+    read off, and it lived on. `crossed`: another one fell. The rest says nothing of the devices: they did
+    not read off (`failed`), the leader that had them switched off is gone (`interrupted`), or nothing was
+    switched (`refused`)."""
+
+    BOUND = "bound"
+    LIES = "lies"
+    CROSSED = "crossed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    REFUSED = "refused"
+
+
+class Live(Frozen, frozen=True, kw_only=True):
+    """What the last live drill showed of a device: `found` is bound, lies or crossed.
+
+    `devices` are all that were off together: nothing is known of one of them alone. `wiring` is that of
+    the device at that time (`DeviceUse.wiring`), `boot` the one of the node's daemon that ended.
+    """
+
+    found: Found
+    devices: tuple[str, ...]
+    wiring: str
+    boot: str
+    at_epoch_s: float
+    by: str
+    message: str
+
+
 class Drill(Value, tag="drill", frozen=True, kw_only=True):
     """What trials of `device` for `node` have shown. Key `drill/DEVICE/NODE`.
 
-    `live`: the node fell silent by it once, and no other did; that binds a device which has no identity
-    of its own to this `host`, and no later reading takes it back. `passed_epoch_s` is when it last read
+    `live` is what the last live drill showed, which no later reading takes back: it binds a device that
+    has no identity of its own to this `host`, or forbids to believe it. `passed_epoch_s` is when it last read
     as on while the node was well, 0.0 for never; `message` is what the last trial showed, of which
     `power` is on, off or unknown, and `tie` what ties the device to the node (`Tie`).
     """
@@ -152,12 +183,42 @@ class Drill(Value, tag="drill", frozen=True, kw_only=True):
     device: str
     node: str
     host: str
-    live: bool = False
+    live: Live | None = None
     passed_epoch_s: float = 0.0
     passed: bool = False
     message: str = ""
     power: str = "unknown"
     tie: Tie = Tie.NONE
+
+
+class DrillStage(StrEnum):
+    """Of a live drill: asked for; about to be switched off, or off; to be switched on again; over."""
+
+    ASKED = "asked"
+    OFF = "off"
+    ON = "on"
+    OVER = "over"
+
+
+class LiveDrill(Value, tag="live-drill", frozen=True, kw_only=True):
+    """`node` is to be switched off by `devices`, to see who falls silent, and on again. Key `live-drill`:
+    there is one at a time. `by` wants it for `reason`; one that was not begun by `until_epoch_s` never is.
+
+    `boot` is the one of the node's daemon before. `found` is what was seen while it was off, None before
+    that; `message` says it for people.
+    """
+
+    id: str
+    node: str
+    host: str
+    devices: tuple[str, ...]
+    stage: DrillStage
+    by: str
+    reason: str
+    until_epoch_s: float
+    boot: str = ""
+    found: Found | None = None
+    message: str = ""
 
 
 class Synced(Value, tag="synced", frozen=True, kw_only=True):

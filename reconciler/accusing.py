@@ -6,8 +6,8 @@ every node: only the leader goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fencing import brake
@@ -16,7 +16,7 @@ from fencing.evidence import CERTIFICATE, absent, proofs
 from fencing.judgement import Accuser, Probes, Rules, Sight, judge
 from fencing.may_run import NOW, Pool, known, places
 from membership.clock import Now
-from membership.ledger import Ledger
+from membership.ledger import Fact, FactValue, Ledger
 from membership.proofs import Attempt, FenceOrder, Lost, Stamp
 from membership.view import Peer, PeerState, View
 from reconciler.adoption import Adoption, adopt
@@ -67,6 +67,15 @@ class Hearing:
     def stamp(self) -> Stamp:
         """That of the next fact."""
         return (self.view.term, self.ledger.next_seq)
+
+    def supposing(self, said: Iterable[tuple[str, FactValue]]) -> Hearing:
+        """With these facts in the ledger, later than all others."""
+        term, first = max(self.view.term, self.ledger.term), self.ledger.next_seq
+        facts = [
+            Fact(key=name, term=term, seq=seq, at_epoch_s=self.now.epoch_s, value=value)
+            for seq, (name, value) in enumerate(said, start=first)
+        ]
+        return replace(self, ledger=self.ledger.merge(facts)) if facts else self
 
 
 def forbidden(at: Hearing) -> tuple[str, str, str] | None:

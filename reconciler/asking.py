@@ -13,12 +13,14 @@ from reconciler.facts import Facts
 from reconciler.messages import (
     Ask,
     AskApply,
+    AskBootstrap,
     AskConfirmOff,
     AskDrain,
     AskFence,
     AskFreeze,
     AskHandOver,
     AskHold,
+    AskLiveDrill,
     AskLook,
     AskReadDevices,
     AskRelease,
@@ -27,7 +29,7 @@ from reconciler.messages import (
     AskUndrain,
     Reply,
 )
-from reconciler.oaths import confirm_off, fence, read_devices
+from reconciler.oaths import bootstrap, confirm_off, fence, live_drill, read_devices
 from reconciler.records import AnyEntry, Excepted, Retried
 from reconciler.revisions import HeadState
 from reconciler.sameness import plan_digest
@@ -70,11 +72,15 @@ def decide(ask: Ask, facts: Facts, now: Now) -> Decision:
         case AskRetry():
             return _retry(ask, facts)
         case AskConfirmOff():
-            return confirm_off(ask, facts, now)
+            return confirm_off(ask, facts)
         case AskFence():
             return fence(ask, facts, now)
         case AskReadDevices():
             return read_devices(ask, facts)
+        case AskLiveDrill():
+            return live_drill(ask, facts, now)
+        case AskBootstrap():
+            return bootstrap(ask, facts)
 
 
 def _apply(ask: AskApply, facts: Facts) -> Decision:

@@ -10,10 +10,13 @@ from msgspec.structs import replace
 from fencing.binding import Bound, Mismatch, bound
 from fencing.devices import DeviceUse, Guard, Level
 from fencing.ladder import Power, Reading
-from membership.proofs import Drill, Tie
+from membership.clock import Now
+from membership.proofs import Drill, Found, Live, Tie
 from reconciler.accusing import Hearing
 from reconciler.observed import ObservedNode
 from reconciler.power import DeviceFound
+
+FRESH_S = 20.0
 
 AGAIN_S = 600.0
 """How soon a device is tried again that failed."""
@@ -27,6 +30,10 @@ class Seen:
     tie: Tie
     at_s: float
 
+    def fresh(self, now: Now) -> bool:
+        """Whether it was so lately that it need not be read again before something rests on it."""
+        return now.mono_s - self.at_s <= FRESH_S
+
 
 class Drilling:
     """One node's. `seen_on` are devices that have said on, so that their off says something."""
@@ -38,10 +45,10 @@ class Drilling:
         """The latest reading of each device, by the node that it was asked about and its name."""
 
     def reading(
-        self, seen: DeviceFound, use: DeviceUse, host: ObservedNode, at: Hearing
+        self, seen: DeviceFound, use: DeviceUse, level: Level, host: ObservedNode, at: Hearing
     ) -> Reading:
-        """What the answer of a device is worth for the node on this host."""
-        tie, unbound = self._tie(seen, use, host, at)
+        """What the answer of a device is worth for the node on this host, as one of its level."""
+        tie, unbound = self._tie(seen, use, level, host, at)
         if seen.power == Power.ON and not unbound:
             self._seen_on.add(key(use.device, use.node))
         reading = Reading(seen.device, Power(seen.power), unbound, seen.message)
@@ -49,19 +56,24 @@ class Drilling:
         return reading
 
     def _tie(
-        self, seen: DeviceFound, use: DeviceUse, host: ObservedNode, at: Hearing
+        self, seen: DeviceFound, use: DeviceUse, level: Level, host: ObservedNode, at: Hearing
     ) -> tuple[Tie, str]:
         """What ties this device to this node, and why it proves nothing of it ("" where it does)."""
         if seen.power == Power.UNKNOWN:
             return Tie.NONE, ""
+        drill = told(use, host, at)
+        live = shown_live(use, drill)
+        if live is not None and live.found is not Found.BOUND:
+            tie = Tie.OTHER if live.found is Found.CROSSED else Tie.NONE
+            return tie, f"{live.message}; mend that, then cxm fence-drill {use.node} --live"
         rest = [_bios(other) for other in at.observed.nodes.values() if other.uuid != host.uuid]
         binding = bound(seen.identity, _bios(host), rest)
         if isinstance(binding, Mismatch):
             why = f"it is another server's: it says {binding.controller}, not {binding.server}"
             return Tie.OTHER, why
-        drill = _drill(use, host, at)
-        if not isinstance(binding, Bound) and (drill is None or not drill.live):
-            why = f"not bound to {use.node}: {binding.why}; cxm fence-drill {use.node} --live"
+        if not isinstance(binding, Bound) and not _binds(live, level):
+            alone = f"only with {', '.join(live.devices)}" if live is not None else binding.why
+            why = f"not bound to {use.node}: {alone}; cxm fence-drill {use.node} --live"
             return Tie.NONE, why
         tie = Tie.IDENTITY if isinstance(binding, Bound) else Tie.DRILL
         was_on = seen.power == Power.ON or key(use.device, use.node) in self._seen_on
@@ -103,7 +115,7 @@ class Drilling:
         asked_s = self._asked_s.get(key(use.device, use.node))
         if asked_s is not None and at.now.mono_s - asked_s < AGAIN_S:
             return False
-        drill = _drill(use, host, at)
+        drill = told(use, host, at)
         if drill is None or not drill.passed:
             return True
         return at.now.epoch_s - drill.passed_epoch_s >= use.drill_s
@@ -114,10 +126,21 @@ def key(device: str, node: str) -> str:
     return f"drill/{device}/{node}"
 
 
-def _drill(use: DeviceUse, host: ObservedNode, at: Hearing) -> Drill | None:
+def told(use: DeviceUse, host: ObservedNode, at: Hearing) -> Drill | None:
     """What earlier trials showed; nothing of those with another host of that name."""
     drill = at.ledger.get(key(use.device, use.node), Drill)
     return drill if drill is not None and drill.host == host.uuid else None
+
+
+def shown_live(use: DeviceUse, drill: Drill | None) -> Live | None:
+    """What a live drill showed of the device as it is reached now."""
+    live = drill.live if drill is not None else None
+    return live if live is not None and live.wiring == use.wiring else None
+
+
+def _binds(live: Live | None, level: Level) -> bool:
+    """The node fell silent when all that were switched were off: with less of them it may have run on."""
+    return live is not None and {*live.devices} <= {use.device for use in level}
 
 
 def _bios(host: ObservedNode) -> Mapping[str, str]:

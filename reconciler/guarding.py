@@ -51,6 +51,10 @@ class _Case:
         found = (use for level in self.uses for use in level if use.device == device)
         return next(found, None)
 
+    def level(self, use: DeviceUse) -> Level:
+        """The devices that are switched together with this one."""
+        return next(level for level in self.uses if use in level)
+
     def chosen(self, devices: Iterable[str]) -> tuple[DeviceUse, ...]:
         uses = (self.use(device) for device in devices)
         return tuple(use for use in uses if use is not None)
@@ -129,7 +133,7 @@ class Guarding:
         case = self._case(*found, at, deaths)
         answered = ((seen, case.use(seen.device)) for seen in event.found)
         readings = [
-            self._drilling.reading(seen, use, case.host, at)
+            self._drilling.reading(seen, use, case.level(use), case.host, at)
             for seen, use in answered
             if use is not None
         ]

@@ -17,7 +17,7 @@ from reconciler.actions import Answer, Call
 from reconciler.members import MemberEffect, MemberEvent
 from reconciler.observed import Observed
 from reconciler.paging import Page
-from reconciler.power import LookAtPower, PowerLooked, PowerOff, PowerSwitched
+from reconciler.power import LookAtPower, PowerLooked, PowerOff, PowerOn, PowerSwitched
 from reconciler.records import Record
 from schema.errors import ConfigError
 from schema.model import Desired, Frozen
@@ -333,6 +333,26 @@ class AskReadDevices(Frozen, tag_field="ask", tag="read-devices", frozen=True, k
     by: str
 
 
+class AskLiveDrill(Frozen, tag_field="ask", tag="live-drill", frozen=True, kw_only=True):
+    """Switch `node`, which is in maintenance, off and on again, to see that these devices are its own:
+    those of the level of `device`, or of the first level that is not bound yet ("")."""
+
+    node: str
+    reason: str
+    device: str = ""
+    by: str
+
+
+class AskBootstrap(Frozen, tag_field="ask", tag="bootstrap", frozen=True, kw_only=True):
+    """Swear, after a blackout, that all nodes that everything waits for are off. `absent` has to name
+    each of them; `against_evidence` as in `AskConfirmOff`."""
+
+    absent: tuple[str, ...]
+    reason: str
+    against_evidence: bool = False
+    by: str
+
+
 class AskNotify(Frozen, tag_field="ask", tag="notify", frozen=True, kw_only=True):
     """Send a test through every way of telling people that node.yaml names."""
 
@@ -353,6 +373,8 @@ Ask = (
     | AskConfirmOff
     | AskFence
     | AskReadDevices
+    | AskLiveDrill
+    | AskBootstrap
 )
 Request = Ask | AskNotify
 """What the control socket takes: an `Ask` is for the reconciler, a test of `notify` is not."""
@@ -543,5 +565,6 @@ Effect = (
     | HandOver
     | LookAtPower
     | PowerOff
+    | PowerOn
     | MemberEffect
 )

@@ -6,10 +6,8 @@ node that nobody accuses; every other rule of fencing holds for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-
-from msgspec.structs import replace as with_fields
 
 from fencing.devices import levels
 from fencing.evidence import SWORN
@@ -17,55 +15,85 @@ from fencing.judgement import Belief
 from fencing.ladder import Power
 from fencing.may_run import known
 from membership.clock import Now
-from membership.ledger import Fact, FactValue
-from membership.proofs import Certificate, FenceOrder, Tie
+from membership.ledger import FactValue
+from membership.proofs import (
+    COLD_START,
+    LIVE_DRILL,
+    Certificate,
+    ColdStart,
+    DrillStage,
+    FenceOrder,
+    LiveDrill,
+    Tie,
+)
 from membership.view import PeerState
 from reconciler.accusing import Hearing, accused
 from reconciler.aftermath import issued
 from reconciler.deaths import Deaths
 from reconciler.decision import Decision, refused
-from reconciler.drilling import Seen
+from reconciler.drill_rules import UNREAD, Refusal, level_to_try, under_way, unfit
 from reconciler.facts import Facts
-from reconciler.messages import READING, AskConfirmOff, AskFence, AskReadDevices, Reply
+from reconciler.messages import (
+    READING,
+    AskBootstrap,
+    AskConfirmOff,
+    AskFence,
+    AskLiveDrill,
+    AskReadDevices,
+    Reply,
+)
 from reconciler.observed import ObservedNode
-from reconciler.records import Fenced
+from reconciler.records import AnyEntry, Drilled, Fenced
 from reconciler.whatif import Outcome, VmLoss, fits
 from schema.model import Mode, Node
 
 UNUSED_S = 600.0
 """So long an oath holds that nothing rests on: whoever swore it may have meant another death."""
 
-FRESH_S = 20.0
-"""A device that was read so lately need not be read again before an oath."""
-
 ORDER_S = 120.0
 """An order that has come to nothing by then is over."""
 
 
-def confirm_off(ask: AskConfirmOff, facts: Facts, now: Now) -> Decision:
+def confirm_off(ask: AskConfirmOff, facts: Facts) -> Decision:
     """An oath that a node is off: a certificate, unless something contradicts."""
     found = _found(ask.node, ask.reason, facts)
     if isinstance(found, Decision):
         return found
     at, node, host = found
-    deaths = accused(at)
-    verdict = deaths.verdicts[node.name]
-    if verdict.belief is Belief.DEAD:
-        message = f"{node.name} is dead already: {verdict.message}"
-        return Decision(Reply(accepted=True, message=message))
-    living = _living(node, host, at, deaths)
-    if living:
-        message = f"{node.name} is not off: {living}"
-        return refused("Contradicted", message)
-    unread = _unread(node, facts, now)
-    if unread and not ask.against_evidence:
-        message = f"{unread} of {node.name} is being read first; ask again in a few seconds"
-        return replace(refused(READING, message), read=(node.name,))
-    against = tuple(_against(node, at, facts))
-    if against and not ask.against_evidence:
-        message = f"the evidence says otherwise: {'; '.join(against)}"
-        return refused("Contradicted", f"{message}; --against-evidence overrules it")
-    return _sworn(ask, node, host, at, against)
+    return _sworn(ask, [(node, host)], at, facts)
+
+
+def bootstrap(ask: AskBootstrap, facts: Facts) -> Decision:
+    """The oath of all nodes that everything waits for after a blackout, at once or not at all."""
+    at = facts.hearing
+    stands = at.ledger.get(COLD_START, ColdStart) if at is not None else None
+    if at is not None and at.leads and stands is None:
+        message = (
+            "nothing waits for a cold start; of one server that stays off: cxm confirm-off NODE"
+        )
+        return refused("NoColdStart", message)
+    oaths: list[tuple[Node, ObservedNode]] = []
+    for name in sorted({*ask.absent}):
+        found = _found(name, ask.reason, facts)
+        if isinstance(found, Decision):
+            return found
+        at, node, host = found
+        oaths.append((node, host))
+    if at is None or stands is None or not at.leads:
+        return refused("NotObserved", "the pool has not been observed yet")
+    unnamed = [name for name in stands.absent if name not in ask.absent]
+    if unnamed:
+        more = " ".join(f"--absent {name}" for name in unnamed)
+        message = (
+            f"{', '.join(unnamed)} is not here either: switch it on, or swear to it too ({more})"
+        )
+        return refused("NotNamed", message)
+    if not oaths:
+        message = (
+            f"nobody is absent: {', '.join(stands.untold)} has yet to tell its boot; wait for that"
+        )
+        return refused("NobodyAbsent", message)
+    return _sworn(ask, oaths, at, facts)
 
 
 def fence(ask: AskFence, facts: Facts, now: Now) -> Decision:
@@ -88,7 +116,8 @@ def fence(ask: AskFence, facts: Facts, now: Now) -> Decision:
         reason=ask.reason,
         until_epoch_s=now.epoch_s + ORDER_S,
     )
-    verdict = accused(_supposing(at, order)).verdicts[node.name]
+    supposed = at.supposing([(f"order/{node.name}", order)])
+    verdict = accused(supposed).verdicts[node.name]
     if not verdict.may_shoot:
         return refused(verdict.reason or "Refused", f"{node.name} is not fenced: {verdict.message}")
     message = f"ordered off by {ask.by}: {ask.reason}"
@@ -96,6 +125,42 @@ def fence(ask: AskFence, facts: Facts, now: Now) -> Decision:
         Reply(accepted=True, message=f"node/{node.name} is to be powered off"),
         entries=(Fenced(node=node.name, stage="ordered", message=message),),
         facts=((f"order/{node.name}", order),),
+    )
+
+
+def live_drill(ask: AskLiveDrill, facts: Facts, now: Now) -> Decision:
+    """A drill by which devices are bound: begun by whoever leads, once that is known to enough."""
+    found = _found(ask.node, ask.reason, facts)
+    if isinstance(found, Decision):
+        return found
+    at, node, host = found
+    other = under_way(at)
+    if other is not None:
+        message = f"{other.node} is being tried (stage {other.stage.value}): wait until it is over"
+        return refused("Drilling", message)
+    level = level_to_try(levels(at.desired, node.name), ask.device, host, at)
+    if isinstance(level, Refusal):
+        return refused(level.reason, f"{node.name} is not tried: {level.message}")
+    refusal = unfit(node, host, level, at, accused(at), facts.readings)
+    if refusal is not None and refusal.reason == UNREAD:
+        return replace(refused(READING, refusal.message), read=(node.name,))
+    if refusal is not None:
+        return refused(refusal.reason, f"{node.name} is not switched off: {refusal.message}")
+    drill = LiveDrill(
+        id=f"D-{at.view.term}-{at.ledger.next_seq}",
+        node=node.name,
+        host=host.uuid,
+        devices=tuple(use.device for use in level),
+        stage=DrillStage.ASKED,
+        by=ask.by,
+        reason=ask.reason,
+        until_epoch_s=now.epoch_s + ORDER_S,
+    )
+    message = f"{', '.join(drill.devices)}, wanted by {ask.by}: {ask.reason}"
+    return Decision(
+        Reply(accepted=True, message=drill.id, notes=drill.devices),
+        entries=(Drilled(node=node.name, stage="asked", message=message),),
+        facts=((LIVE_DRILL, drill),),
     )
 
 
@@ -162,23 +227,12 @@ def _living(node: Node, host: ObservedNode, at: Hearing, deaths: Deaths) -> str:
     return "its toolstack answers"
 
 
-def _unread(node: Node, facts: Facts, now: Now) -> str:
+def _unread(node: Node, at: Hearing, facts: Facts) -> Iterator[str]:
     """The devices of which it is not known how they stand now."""
-    assert facts.desired is not None
-    wanted = [use.device for level in levels(facts.desired, node.name) for use in level]
-    hands = [
-        use.device for level in levels(facts.desired, node.name) for use in level if use.by_hand
-    ]
-    stale = [
-        device
-        for device in wanted
-        if device not in hands and not _fresh(facts.readings.get((node.name, device)), now)
-    ]
-    return ", ".join(stale)
-
-
-def _fresh(seen: Seen | None, now: Now) -> bool:
-    return seen is not None and now.mono_s - seen.at_s <= FRESH_S
+    for use in (use for level in levels(at.desired, node.name) for use in level):
+        seen = facts.readings.get((node.name, use.device))
+        if not use.by_hand and (seen is None or not seen.fresh(at.now)):
+            yield use.device
 
 
 def _against(node: Node, at: Hearing, facts: Facts) -> Iterator[str]:
@@ -193,15 +247,65 @@ def _against(node: Node, at: Hearing, facts: Facts) -> Iterator[str]:
 
 
 def _sworn(
-    ask: AskConfirmOff,
-    node: Node,
-    host: ObservedNode,
+    ask: AskConfirmOff | AskBootstrap,
+    nodes: Sequence[tuple[Node, ObservedNode]],
     at: Hearing,
-    against: tuple[str, ...],
+    facts: Facts,
 ) -> Decision:
+    """Certificates of all of these, or the refusal that one of them meets."""
+    deaths = accused(at)
+    verdicts = {node.name: deaths.verdicts[node.name] for node, _ in nodes}
+    fallen = [(n, host) for n, host in nodes if verdicts[n.name].belief is not Belief.DEAD]
+    if not fallen:
+        texts = (f"{name} is dead already: {said.message}" for name, said in verdicts.items())
+        return Decision(Reply(accepted=True, message="; ".join(texts)))
+    living = [(n.name, why) for n, host in fallen if (why := _living(n, host, at, deaths))]
+    if living:
+        message = "; ".join(f"{name} is not off: {why}" for name, why in living)
+        return refused("Contradicted", message)
+    unread = {n.name: why for n, _ in fallen if (why := ", ".join(_unread(n, at, facts)))}
+    if unread and not ask.against_evidence:
+        texts = (f"{devices} of {name}" for name, devices in unread.items())
+        message = f"{', '.join(texts)} is being read first; ask again in a few seconds"
+        return replace(refused(READING, message), read=tuple(unread))
+    against = {n.name: why for n, _ in fallen if (why := "; ".join(_against(n, at, facts)))}
+    if against and not ask.against_evidence:
+        texts = (f"{name}: {why}" for name, why in against.items())
+        message = f"the evidence says otherwise: {'; '.join(texts)}"
+        return refused("Contradicted", f"{message}; --against-evidence overrules it")
+    return _certified(ask, fallen, against, at)
+
+
+def _certified(
+    ask: AskConfirmOff | AskBootstrap,
+    fallen: Sequence[tuple[Node, ObservedNode]],
+    against: Mapping[str, str],
+    at: Hearing,
+) -> Decision:
+    """One certificate after the other, each later than the one before."""
+    entries: list[AnyEntry] = []
+    told: list[tuple[str, FactValue]] = []
+    messages: list[str] = []
+    notes = tuple(_told(row) for row in fits(at, [node.name for node, _ in fallen]))
+    for node, host in fallen:
+        certificate = _certificate(ask, node, host, against.get(node.name, ""), at)
+        text = f"{certificate.id}: {certificate.evidence}"
+        entries.append(Fenced(node=node.name, stage="proven", message=text))
+        messages.append(f"{certificate.id}: {node.name} is dead by oath of {ask.by}")
+        facts = tuple(issued(certificate, at.adoption, at.ledger))
+        told += facts
+        at = at.supposing(facts)
+    reply = Reply(accepted=True, message="; ".join(messages), notes=notes)
+    return Decision(reply, entries=tuple(entries), facts=tuple(told))
+
+
+def _certificate(
+    ask: AskConfirmOff | AskBootstrap, node: Node, host: ObservedNode, against: str, at: Hearing
+) -> Certificate:
+    """An oath that serves nothing now may have meant another death: it expires."""
     peer = at.view.peers.get(node.name)
-    overruled = f"; against the evidence: {'; '.join(against)}" if against else ""
-    certificate = Certificate(
+    overruled = f"; against the evidence: {against}" if against else ""
+    return Certificate(
         id=f"C-{at.view.term}-{at.ledger.next_seq}",
         node=node.name,
         host=host.uuid,
@@ -210,19 +314,7 @@ def _sworn(
         by=ask.by,
         evidence=f"{ask.by} swears that it is off: {ask.reason}{overruled}",
         boot=peer.boot if peer is not None else "",
-    )
-    if not _serves(host, at):
-        certificate = with_fields(certificate, until_epoch_s=at.now.epoch_s + UNUSED_S)
-    adoption = at.adoption
-    text = f"{certificate.id}: {certificate.evidence}"
-    return Decision(
-        Reply(
-            accepted=True,
-            message=f"{certificate.id}: {node.name} is dead by oath of {ask.by}",
-            notes=tuple(_told(row) for row in fits(at, (node.name,))),
-        ),
-        entries=(Fenced(node=node.name, stage="proven", message=text),),
-        facts=tuple(issued(certificate, adoption, at.ledger)),
+        until_epoch_s=None if _serves(host, at) else at.now.epoch_s + UNUSED_S,
     )
 
 
@@ -239,16 +331,3 @@ def _told(row: VmLoss) -> str:
     if row.outcome is Outcome.RETURNS:
         return f"{row.object} is to run again on {row.to}"
     return f"{row.object} stays down: {row.message}"
-
-
-def _supposing(at: Hearing, order: FenceOrder) -> Hearing:
-    """As if this order were given already."""
-    value: FactValue = order
-    fact = Fact(
-        key=f"order/{order.node}",
-        term=max(at.view.term, at.ledger.term),
-        seq=at.ledger.next_seq,
-        at_epoch_s=at.now.epoch_s,
-        value=value,
-    )
-    return replace(at, ledger=at.ledger.merge([fact]))

@@ -10,10 +10,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from math import inf
 
+from fencing.devices import levels
 from fencing.evidence import absent, voided
 from membership.clock import Now
 from membership.ledger import Ledger
-from membership.proofs import Certificate
+from membership.proofs import (
+    LIVE_DRILL,
+    Certificate,
+    Drill,
+    DrillStage,
+    Found,
+    Live,
+    LiveDrill,
+)
 from membership.view import PeerState, View
 from reconciler.actions import Blocked
 from reconciler.naming import NAMED, counted, listed
@@ -112,7 +121,7 @@ def alarms(situation: Situation, now: Now) -> dict[str, Page]:
     found = (
         *_holds(situation),
         *_leadership(situation),
-        *_peers(situation.view),
+        *_peers(situation),
         *_rows(situation.stalled or ()),
         *_held_nodes(situation.held or {}),
         *_dead_nodes(situation.dead or {}),
@@ -120,6 +129,7 @@ def alarms(situation: Situation, now: Now) -> dict[str, Page]:
         *_kept_down(situation.down or {}),
         *_late_trials(situation.late or {}),
         *_autostarted(situation.autostarted or ()),
+        *_devices(situation),
         *_source(situation.source_lost),
         *_cold(situation.ledger),
         *_survival(situation.falls_short or ""),
@@ -247,12 +257,17 @@ _BAD = {
 }
 
 
+_SWITCHED = (DrillStage.OFF, DrillStage.ON)
+
 _SETTLED = (PeerState.ALIVE, PeerState.LEFT)
 
 
-def _peers(view: View) -> Iterator[Page]:
+def _peers(situation: Situation) -> Iterator[Page]:
+    """One that is switched off for a drill is silent because somebody wants it."""
+    view, drill = situation.view, situation.ledger.get(LIVE_DRILL, LiveDrill)
+    drilled = drill.node if drill is not None and drill.stage in _SWITCHED else ""
     for name, peer in view.peers.items():
-        if name == view.me:
+        if name in (view.me, drilled):
             continue
         if peer.state in _BAD:
             severity, what = _BAD[peer.state]
@@ -355,6 +370,27 @@ def _autostarted(vms: tuple[str, ...]) -> Iterator[Page]:
             "the pool's auto_poweron is on, and VMs that are no service VMs are flagged for it",
             f"Every boot of any host starts {listed(vms)}, whatever the tree says, and races with cxm.",
             "Per VM: xe vm-param-remove uuid=UUID param-name=other-config param-key=auto_poweron",
+        )
+
+
+def _devices(situation: Situation) -> Iterator[Page]:
+    """Devices that a live drill showed to prove nothing, as long as the tree reaches them in that way."""
+    for drill in situation.ledger.values(Drill):
+        if drill.live is not None and drill.live.found is not Found.BOUND:
+            yield from _unbound(drill, drill.live, situation.desired)
+
+
+def _unbound(drill: Drill, live: Live, desired: Desired | None) -> Iterator[Page]:
+    if desired is None or drill.node not in desired.nodes:
+        return
+    uses = (use for level in levels(desired, drill.node) for use in level)
+    if any(use.device == drill.device and use.wiring == live.wiring for use in uses):
+        yield _page(
+            f"device/{drill.device}/{drill.node}",
+            Severity.CRITICAL,
+            f"{drill.device} is no fence device of node {drill.node}: {live.message}",
+            "It is neither used nor believed. Mend its cable or its address, then:",
+            f"cxm fence-drill {drill.node} --live --device {drill.device}",
         )
 
 

@@ -174,6 +174,10 @@ class Devices(Protocol):
         """Switch off, and what it answered: proves nothing. Cancelling it ends whatever it began."""
         ...
 
+    async def on(self, use: DeviceUse, within_s: float) -> str:
+        """Switch on, and what it answered; as `off`."""
+        ...
+
 
 class Guests(Protocol):
     """The guests of VMs, over their networks."""

@@ -30,8 +30,8 @@ class PowerLooked(Frozen, frozen=True, kw_only=True):
 
 
 class PowerSwitched(Frozen, frozen=True, kw_only=True):
-    """All devices of one `off` have answered, were given up, or were not asked any more. It proves
-    nothing: `messages` are for people, by device."""
+    """All devices of one `off` or `on` have answered, were given up, or were not asked any more. It
+    proves nothing: `messages` are for people, by device."""
 
     node: str
     round: int
@@ -53,6 +53,15 @@ class PowerOff(Frozen, frozen=True, kw_only=True):
     Not begun where too few voters know what was shared before, nor outside of the lease; and whatever was
     begun is ended where the lease ends first.
     """
+
+    node: str
+    round: int
+    devices: tuple[DeviceUse, ...]
+
+
+class PowerOn(Frozen, frozen=True, kw_only=True):
+    """Give `node` its power back by all of these devices at the same time, and come back with
+    `PowerSwitched`. A hold does not forbid it: what was switched off ends in a known state."""
 
     node: str
     round: int

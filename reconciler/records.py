@@ -233,6 +233,15 @@ class Fenced(Entry, tag="fenced", frozen=True, kw_only=True):
     message: str
 
 
+class Drilled(Entry, tag="drilled", frozen=True, kw_only=True):
+    """A step of a live drill of `node`: `stage` is asked, begun (it is about to be switched off), what was
+    found (it is about to be switched on again), or over."""
+
+    node: str
+    stage: str
+    message: str
+
+
 class Promoted(Entry, tag="promoted", frozen=True, kw_only=True):
     """A step of making `node` the pool's master in place of a dead one: `stage` is begun (it is about to
     be told), master (the pool is seen there), over or called-off."""
@@ -290,6 +299,7 @@ AnyEntry = (
     | TookOver
     | Succeeded
     | Fenced
+    | Drilled
     | Promoted
     | Recovered
     | Paged

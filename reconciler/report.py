@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 from fencing.judgement import Belief
 from membership.clock import Now
+from membership.proofs import DrillStage
 from reconciler.caveats import caveats
 from reconciler.facts import Facts
 from reconciler.inflight import operations_on
 from reconciler.journal import InFlight
 from reconciler.observed import ObservedVM
-from reconciler.report_fencing import bounds, devices, locks
+from reconciler.report_fencing import bounds, devices, drill, locks
 from reconciler.report_nodes import nodes, verdict_on
 from reconciler.report_peers import leadership, peers
 from reconciler.revisions import HeadState, summary
@@ -66,6 +67,7 @@ def report(facts: Facts, now: Now) -> Status:
         exceptions=tuple(_exceptions(facts, now)),
         unmanaged=tuple(unmanaged(facts)),
         devices=tuple(devices(facts, now)),
+        drill=drill(facts),
         locks=tuple(locks(facts)),
         bounds=tuple(bounds(facts)),
         caveats=tuple(caveats(facts, now)),
@@ -250,6 +252,11 @@ def _exceptions(facts: Facts, now: Now) -> Iterator[ExceptionStatus]:
             owner=freeze.by,
             reason=freeze.reason,
             seconds_left=_left(freeze.until_epoch_s, now),
+        )
+    tried = drill(facts)
+    if tried is not None and tried.stage != DrillStage.OVER:
+        yield ExceptionStatus(
+            kind="drill", object=f"node/{tried.node}", owner=tried.by, reason=tried.reason
         )
     for drain in facts.ledger.drains().values():
         yield ExceptionStatus(

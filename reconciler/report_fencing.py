@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from fencing.devices import DeviceUse, levels, without_power
 from membership.clock import Now
-from membership.proofs import Drill, Tie
+from membership.proofs import LIVE_DRILL, Drill, LiveDrill, Tie
 from reconciler.accusing import SETTLE_INTERVALS
 from reconciler.actions import UP
 from reconciler.drilling import key
 from reconciler.facts import Facts
 from reconciler.report_nodes import held_by, verdict_on
-from reconciler.status import BoundStatus, DeviceStatus, LockStatus
+from reconciler.status import BoundStatus, DeviceStatus, DrillStatus, LockStatus
 from schema.model import Desired, Node
 
 LOOK_S = 10.0
@@ -29,22 +29,22 @@ def devices(facts: Facts, now: Now) -> Iterator[DeviceStatus]:
     for node, host in facts.drift.adoption.nodes:
         for use in (use for level in levels(facts.desired, node.name) for use in level):
             fact = facts.ledger.facts.get(key(use.device, node.name))
-            drill = fact.value if fact is not None and isinstance(fact.value, Drill) else None
-            if fact is None or drill is None or drill.host != host.uuid:
+            tried = fact.value if fact is not None and isinstance(fact.value, Drill) else None
+            if fact is None or tried is None or tried.host != host.uuid:
                 yield _unread(use)
                 continue
-            passed_s = now.epoch_s - drill.passed_epoch_s if drill.passed_epoch_s else None
+            passed_s = now.epoch_s - tried.passed_epoch_s if tried.passed_epoch_s else None
             yield DeviceStatus(
                 node=node.name,
                 device=use.device,
                 agent=use.agent,
                 by_hand=use.by_hand,
-                power=drill.power,
-                tie=drill.tie,
-                usable=drill.power != "unknown" and drill.tie in (Tie.IDENTITY, Tie.DRILL),
+                power=tried.power,
+                tie=tried.tie,
+                usable=tried.power != "unknown" and tried.tie in (Tie.IDENTITY, Tie.DRILL),
                 trial=f"{fact.term}-{fact.seq}",
                 passed_age_s=None if passed_s is None else round(max(0.0, passed_s), 1),
-                message=drill.message,
+                message=tried.message,
             )
 
 
@@ -52,6 +52,23 @@ def _unread(use: DeviceUse) -> DeviceStatus:
     message = "a human looks, and says cxm confirm-off" if use.by_hand else "not read yet"
     return DeviceStatus(
         node=use.node, device=use.device, agent=use.agent, by_hand=use.by_hand, message=message
+    )
+
+
+def drill(facts: Facts) -> DrillStatus | None:
+    """The last live drill, be it under way or over."""
+    last = facts.ledger.get(LIVE_DRILL, LiveDrill)
+    if last is None:
+        return None
+    return DrillStatus(
+        id=last.id,
+        node=last.node,
+        devices=last.devices,
+        stage=last.stage.value,
+        by=last.by,
+        reason=last.reason,
+        found=last.found.value if last.found is not None else "",
+        message=last.message,
     )
 
 

@@ -149,7 +149,7 @@ class FlightStatus(Frozen, frozen=True, kw_only=True):
 
 
 class ExceptionStatus(Frozen, frozen=True, kw_only=True):
-    """A freeze, drain, maintenance or hold. `seconds_left` is None where it does not expire."""
+    """A freeze, drain, maintenance, live drill or hold. `seconds_left` is None where it does not expire."""
 
     kind: str
     object: str
@@ -232,6 +232,20 @@ class DeviceStatus(Frozen, frozen=True, kw_only=True):
     @property
     def key(self) -> tuple[str, str]:
         return (self.node, self.device)
+
+
+class DrillStatus(Frozen, frozen=True, kw_only=True):
+    """The last live drill. `stage` is asked, off, on or over; `found` what it showed, "" as yet: bound, lies,
+    crossed, failed, interrupted or refused. `message` says it for people."""
+
+    id: str
+    node: str
+    devices: tuple[str, ...]
+    stage: str
+    by: str
+    reason: str
+    found: str = ""
+    message: str = ""
 
 
 class LockStatus(Frozen, frozen=True, kw_only=True):
@@ -342,6 +356,8 @@ class Status(Frozen, frozen=True, kw_only=True):
     exceptions: tuple[ExceptionStatus, ...] = ()
     unmanaged: tuple[UnmanagedVm, ...] = ()
     devices: tuple[DeviceStatus, ...] = ()
+    drill: DrillStatus | None = None
+    """None where there never was one."""
     locks: tuple[LockStatus, ...] = ()
     bounds: tuple[BoundStatus, ...] = ()
     caveats: tuple[Caveat, ...] = ()

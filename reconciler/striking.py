@@ -15,7 +15,7 @@ from msgspec.structs import replace as with_fields
 from fencing.devices import DeviceUse, Level, levels
 from fencing.evidence import CERTIFICATE, POWER_OFF, proofs
 from fencing.judgement import Belief, Verdict
-from membership.ledger import LOST, Fact, FactValue
+from membership.ledger import LOST, FactValue
 from membership.proofs import Attempt, Certificate, Drill, Lost
 from membership.view import Health, Peer, PeerState, View
 from reconciler.accusing import SETTLE_INTERVALS, Hearing, accused
@@ -95,10 +95,10 @@ def struck(at: Hearing, names: Sequence[str]) -> Struck:
         loss = _loss(node, host, verdict, at)
         nodes.append(loss)
         if verdict.may_shoot and loss.fate is Fate.PROVEN:
-            heard = _with(heard, [(f"fence/{node.name}", _attempt(loss, host, accuser))])
+            heard = heard.supposing([(f"fence/{node.name}", _attempt(loss, host, accuser))])
             deaths = accused(heard)  # The next one may find the budget spent.
     proven = [loss for loss in nodes if loss.fate is Fate.PROVEN]
-    heard = _with(heard, _certificates(proven, adoption, accuser))
+    heard = heard.supposing(_certificates(proven, adoption, accuser))
     return Struck(heard, adoption, _known(deaths, heard, proven), tuple(nodes))
 
 
@@ -110,7 +110,7 @@ def bereft(at: Hearing, names: Sequence[str]) -> Struck:
     fallen = [(node, host) for node, host in adoption.nodes if node.name in names]
     verdict = Verdict(Belief.DEAD, "Certified", "its death is taken for proven")
     nodes = tuple(_loss(node, host, verdict, at) for node, host in fallen)
-    heard = _with(noted, _certificates(nodes, adoption, at.me))
+    heard = noted.supposing(_certificates(nodes, adoption, at.me))
     answering = deaths.pool.reporting - {host.uuid for _, host in fallen}
     deaths = replace(deaths, pool=replace(deaths.pool, reporting=answering))
     return Struck(heard, adoption, _known(deaths, heard, nodes), nodes)
@@ -145,7 +145,7 @@ def _noted(at: Hearing) -> Hearing:
     present = accused(at).pool
     stamp = (max(at.view.term, at.ledger.term), at.ledger.next_seq)
     places = followed(at.ledger, at.observed, at.journal, present, stamp)
-    return _with(at, ((f"may-run/{known.vm}", known) for known in places))
+    return at.supposing((f"may-run/{known.vm}", known) for known in places)
 
 
 def _heard(at: Hearing, fallen: Sequence[tuple[Node, ObservedNode]], accuser: str) -> Hearing:
@@ -250,16 +250,6 @@ def _way(use: DeviceUse, host: ObservedNode, at: Hearing) -> DeviceWay:
 
 
 # --- what would be said of it -------------------------------------------------------------------
-
-
-def _with(at: Hearing, said: Iterable[tuple[str, FactValue]]) -> Hearing:
-    """With these facts in the ledger, later than all others."""
-    term, first = max(at.view.term, at.ledger.term), at.ledger.next_seq
-    facts = [
-        Fact(key=name, term=term, seq=seq, at_epoch_s=at.now.epoch_s, value=value)
-        for seq, (name, value) in enumerate(said, start=first)
-    ]
-    return replace(at, ledger=at.ledger.merge(facts)) if facts else at
 
 
 def _attempt(loss: NodeLoss, host: ObservedNode, by: str) -> Attempt:

@@ -1,5 +1,6 @@
 """Warding: all that is done about nodes that die, in one step: who is fenced, who is made master in a
-dead one's place, and that the members have copies good enough for it."""
+dead one's place, that the members have copies good enough for it, and whether devices switch whom they
+should."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from reconciler.copying import Copying
 from reconciler.deaths import Deaths
 from reconciler.guarding import Guarding
 from reconciler.leading import Moves
+from reconciler.live_drilling import LiveDrilling
 from reconciler.members import CopiesSent, MasterMade, MemberEvent, MembersAsked, MembersTold
 from reconciler.power import PowerLooked, PowerSwitched
 from reconciler.promotion import Promoting
@@ -22,11 +24,12 @@ class Warding:
         self.guarding = Guarding()
         self.promoting = Promoting()
         self._copying = Copying()
+        self._live = LiveDrilling()
 
     @property
     def deadline_s(self) -> float | None:
         """When time alone brings any of it forward."""
-        parts = (self.guarding, self.promoting, self._copying)
+        parts = (self.guarding, self.promoting, self._copying, self._live)
         return min((p.deadline_s for p in parts if p.deadline_s is not None), default=None)
 
     def step(self, at: Hearing, deaths: Deaths) -> Moves:
@@ -36,15 +39,18 @@ class Warding:
             wants.add(self.promoting.step(at, deaths))
         if not wants.facts and not wants.holds:
             wants.add(self._copying.step(at, deaths))
+        wants.add(self._live.step(at, deaths, self.guarding.readings))
         return wants
 
     def took(self, event: WardEvent, at: Hearing) -> Moves:
         """Take in what came of an effect."""
         match event:
             case PowerLooked():
+                self._live.looked(event)
                 return self.guarding.looked(event, at, accused(at))
             case PowerSwitched():
                 self.guarding.switched(event)
+                self._live.switched(event, at)
             case MembersAsked():
                 self.promoting.asked(event, at.now)
             case MasterMade():

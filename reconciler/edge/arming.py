@@ -19,6 +19,8 @@ class Agents(Protocol):
 
     async def power_off(self, use: DeviceUse, until_s: float) -> Attempt: ...
 
+    async def power_on(self, use: DeviceUse, until_s: float) -> Attempt: ...
+
 
 class Armed:
     """All devices that the tree names, by their agents."""
@@ -39,6 +41,11 @@ class Armed:
     async def off(self, use: DeviceUse, within_s: float) -> str:
         """What the device answered to `off`."""
         attempt = await self._agents.power_off(use, _now_s() + within_s)
+        return attempt.message
+
+    async def on(self, use: DeviceUse, within_s: float) -> str:
+        """What the device answered to `on`."""
+        attempt = await self._agents.power_on(use, _now_s() + within_s)
         return attempt.message
 
 

@@ -20,6 +20,7 @@ from aiohttp import web
 from reconciler.edge.callers import Caller, caller, open_to_readers
 from reconciler.messages import (
     AskApply,
+    AskBootstrap,
     AskConfirmOff,
     AskDrain,
     AskFence,
@@ -27,6 +28,7 @@ from reconciler.messages import (
     AskHandOver,
     AskHold,
     AskInvite,
+    AskLiveDrill,
     AskLook,
     AskNotify,
     AskReadDevices,
@@ -60,6 +62,8 @@ ASKS: Mapping[str, type[Request]] = MappingProxyType(
         "confirm-off": AskConfirmOff,
         "fence": AskFence,
         "read-devices": AskReadDevices,
+        "live-drill": AskLiveDrill,
+        "bootstrap": AskBootstrap,
         "notify": AskNotify,
     }
 )

@@ -40,7 +40,7 @@ from reconciler.messages import (
     Write,
 )
 from reconciler.ports import Journal, Peers, Pool, SharedFacts, Source
-from reconciler.power import LookAtPower, PowerOff, PowerSwitched
+from reconciler.power import LookAtPower, PowerOff, PowerOn, PowerSwitched
 from reconciler.records import Record
 
 MARGIN_S = 30.0
@@ -139,8 +139,8 @@ class Converge:
                 self._post(await self._performed(effect, await self._shared()))
             case LookAtPower():
                 self._post(await self._switching.look(effect))
-            case PowerOff():
-                self._post(await self._switched_off(effect, await self._shared()))
+            case PowerOff() | PowerOn():
+                self._post(await self._switched(effect, await self._shared()))
             case MakeMaster():
                 self._post(await self._made_master(effect, await self._shared()))
             case AskMembers() | TellMembers() | SendCopies():
@@ -191,10 +191,12 @@ class Converge:
             )
         return CallReturned(txn=effect.txn, answer=answer)
 
-    async def _switched_off(self, effect: PowerOff, told: frozenset[str]) -> PowerSwitched:
+    async def _switched(self, effect: PowerOff | PowerOn, told: frozenset[str]) -> PowerSwitched:
         lack = self._lacking(told)
-        if not lack:
+        if not lack and isinstance(effect, PowerOff):
             return await self._switching.off(effect)
+        if not lack and isinstance(effect, PowerOn):
+            return await self._switching.on(effect)
         messages = {use.device: f"facts are shared with {lack}" for use in effect.devices}
         return PowerSwitched(node=effect.node, round=effect.round, messages=messages)
 

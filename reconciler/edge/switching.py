@@ -1,17 +1,18 @@
 """Switching: asks fence devices and switches them, for the reconciler.
 
-What is being switched off hangs on the lease of the node that began it: where that ends, the devices'
+What is being switched hangs on the lease of the node that began it: where that ends, the devices'
 agents are ended too, long before their own time is over.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from fencing.devices import DeviceUse
 from reconciler.ports import Devices
-from reconciler.power import DeviceFound, LookAtPower, PowerLooked, PowerOff, PowerSwitched
+from reconciler.power import DeviceFound, LookAtPower, PowerLooked, PowerOff, PowerOn, PowerSwitched
 
 LOOK_S = 10.0
 """A device that does not say within that time how it stands is no proof, and no help."""
@@ -23,6 +24,8 @@ TETHER_S = 0.2
 
 NOT_BEGUN = "not begun: this node may not act any more"
 CUT_OFF = "ended with the lease of the node that began it"
+
+Switch = Callable[[DeviceUse, float], Coroutine[Any, Any, str]]
 
 
 class Switching:
@@ -52,14 +55,24 @@ class Switching:
 
     async def off(self, effect: PowerOff) -> PowerSwitched:
         """Switch all of them off at the same time; none once this node may not act."""
-        messages = await asyncio.gather(*(self._switched(use) for use in effect.devices))
-        said = {use.device: text for use, text in zip(effect.devices, messages, strict=True)}
+        return await self._all(effect, self._devices.off, self._permitted)
+
+    async def on(self, effect: PowerOn) -> PowerSwitched:
+        """Switch all of them on at the same time, in a hold as well."""
+        return await self._all(effect, self._devices.on, self._goes_on)
+
+    async def _all(
+        self, effect: PowerOff | PowerOn, switch: Switch, permitted: Callable[[], bool]
+    ) -> PowerSwitched:
+        uses = effect.devices
+        messages = await asyncio.gather(*(self._switched(use, switch, permitted) for use in uses))
+        said = {use.device: text for use, text in zip(uses, messages, strict=True)}
         return PowerSwitched(node=effect.node, round=effect.round, messages=said)
 
-    async def _switched(self, use: DeviceUse) -> str:
-        if not self._permitted():
+    async def _switched(self, use: DeviceUse, switch: Switch, permitted: Callable[[], bool]) -> str:
+        if not permitted():
             return NOT_BEGUN
-        switching = asyncio.ensure_future(self._devices.off(use, use.longest_s))
+        switching = asyncio.ensure_future(switch(use, use.longest_s))
         try:
             async with asyncio.timeout(use.longest_s + MARGIN_S):
                 while not switching.done():

@@ -8,7 +8,7 @@ import pytest
 
 from fencing.devices import DeviceUse
 from reconciler.edge.switching import CUT_OFF, NOT_BEGUN, Switching
-from reconciler.power import DeviceFound, LookAtPower, PowerOff, PowerSwitched
+from reconciler.power import DeviceFound, LookAtPower, PowerOff, PowerOn, PowerSwitched
 
 BMC = DeviceUse(device="bmc/xen2", node="xen2", agent="fence_ipmilan")
 PDU = DeviceUse(device="pdu", node="xen2", agent="fence_apc_snmp", plug="3")
@@ -26,14 +26,20 @@ class Slow:
         return DeviceFound(device=use.device, power="on")
 
     async def off(self, use: DeviceUse, within_s: float) -> str:
+        return await self._switched(use, within_s, "off")
+
+    async def on(self, use: DeviceUse, within_s: float) -> str:
+        return await self._switched(use, within_s, "on")
+
+    async def _switched(self, use: DeviceUse, within_s: float, to: str) -> str:
         assert within_s == use.longest_s
         try:
             await asyncio.sleep(self.takes_s)
         except asyncio.CancelledError:
             self.ends.append("ended")
             raise
-        self.ends.append("off")
-        return "Success: Powered OFF"
+        self.ends.append(to)
+        return f"Success: Powered {to.upper()}"
 
 
 class Lease:
@@ -87,6 +93,17 @@ async def test_a_hold_lets_what_is_under_way_come_to_its_end() -> None:
     lease.begins = False
     await begun
     assert device.ends == ["off"]
+
+
+async def test_power_is_given_back_in_a_hold_and_never_by_one_that_leads_no_more() -> None:
+    device, lease = Slow(), Lease()
+    lease.begins = False
+    hands = Switching(device, lambda: lease.begins, lambda: lease.goes_on)
+    effect = PowerOn(node="xen2", round=8, devices=(BMC,))
+    assert (await hands.on(effect)).messages == {"bmc/xen2": "Success: Powered ON"}
+    lease.goes_on = False
+    assert (await hands.on(effect)).messages == {"bmc/xen2": NOT_BEGUN}
+    assert device.ends == ["on"]
 
 
 async def test_a_daemon_that_ends_ends_its_agents() -> None:

@@ -16,3 +16,7 @@ class Unarmed:
     async def off(self, use: DeviceUse, within_s: float) -> str:
         del use, within_s
         return "no such device"
+
+    async def on(self, use: DeviceUse, within_s: float) -> str:
+        del use, within_s
+        return "no such device"

@@ -41,6 +41,12 @@ class OwnDevices:
         self._process.seam(f"switched off: {use.device}")
         return said
 
+    async def on(self, use: DeviceUse, within_s: float) -> str:
+        self._process.seam(f"not yet switched on: {use.device}")
+        said = await self._apart(self._devices.on(use, within_s))
+        self._process.seam(f"switched on: {use.device}")
+        return said
+
     async def _apart(self, work: Coroutine[Any, Any, T]) -> T:
         """Awaited, so that whoever ends the waiting ends the agent."""
         return await asyncio.get_running_loop().create_task(work, context=self._abroad)
