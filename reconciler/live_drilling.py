@@ -203,8 +203,9 @@ class LiveDrilling:
         if home and on and not own.switching:
             self._back(case, at, wants, anew=anew)
         elif since_s >= GONE_S:
-            message = f"{drill.message}; {drill.node} has not come back: look at it"
-            self._go(drill, _found(drill), message, at, wants)
+            found = Found.FAILED if drill.found is Found.BOUND else _found(drill)
+            message = f"{drill.message}; but it has not come back: look at it"
+            self._go(drill, found, message, at, wants)
         elif not own.switching and now_s >= own.next_s:
             own.switching, own.looking, own.next_s = True, False, now_s + ON_AGAIN_S
             wants.effects.append(PowerOn(node=drill.node, round=DRILL_ON, devices=case.uses))

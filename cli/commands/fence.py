@@ -10,12 +10,10 @@ from cli import asking, granting, pledging
 from cli.client import Control
 from cli.envelope import Finding, failure
 from cli.options import cxm_command, invocation
-from cli.render.recovery import foreseen_lines
 from cli.render.status import HELD, node_lines
 from cli.waiting import Watcher
 from reconciler.messages import AskFence
 from reconciler.status import Status
-from reconciler.why import Why
 
 WAIT_S = 150.0
 
@@ -33,9 +31,7 @@ def command(node: str, reason: str, yes: bool) -> Finding:
     """
     run = invocation()
     name = granting.node_named(run, node)
-    why = asking.need_daemon(run, lambda control: control.why(f"node/{name}", Why))
-    for row in foreseen_lines(name, why.recovery, dies=True):
-        run.note(*row)
+    pledging.foretold(run, name, dies=True)
     pledging.retyped(run, name, "is switched off, with all that runs there", yes=yes)
     ask = AskFence(node=name, reason=reason, by="")
     reply = asking.need_daemon(run, lambda control: control.post("fence", ask))

@@ -6,10 +6,10 @@ import time
 
 import click
 
-from cli import asking, granting, pledging
+from cli import asking, granting, live_drill, pledging
 from cli.client import Control
 from cli.envelope import Finding, failure
-from cli.options import cxm_command, invocation
+from cli.options import Invocation, cxm_command, invocation
 from cli.render.recovery import device_lines, devices_data
 from cli.waiting import Watcher
 from membership.proofs import Tie
@@ -21,13 +21,33 @@ WAIT_S = 45.0
 
 @cxm_command("fence-drill")
 @click.argument("node", required=False)
-def command(node: str | None) -> Finding:
+@click.option("--live", is_flag=True, help="Switch the node off and on, to see who falls silent.")
+@click.option("--reason", help="Why it is switched off; kept with the drill.")
+@click.option("--device", help="Try the devices that are switched with this one.")
+@click.option("--yes", is_flag=True, help="Do not ask for the node's name again.")
+def command(
+    node: str | None, live: bool, reason: str | None, device: str | None, yes: bool
+) -> Finding:
     """Read the fence devices: do they answer, and for whom?
 
-    Switches nothing. Exit 0: all can prove a death; 4: one is another server's, and both names are
-    told; 5: one does not answer, or is not bound to its node; 8: not in time.
+    Switches nothing without --live. Exit 0: all can prove a death; 4: one is another server's, and both
+    names are told; 5: one does not answer, or is not bound to its node; 8: not in time.
+
+    With --live a node in maintenance, on which nothing runs, is switched off and on again: devices that do
+    not say which server they switch are bound by that. Exit 0: they are bound; 4: refused, or another one
+    fell silent; 5: nothing is bound; 8: not over in time, and it goes on.
     """
     run = invocation()
+    if live:
+        if node is None or reason is None:
+            raise click.UsageError("--live needs NODE and --reason")
+        return live_drill.tried(run, granting.node_named(run, node), reason, device or "", yes=yes)
+    if reason or device or yes:
+        raise click.UsageError("--reason, --device and --yes go with --live")
+    return _read(run, node)
+
+
+def _read(run: Invocation, node: str | None) -> Finding:
     names = () if node is None else (granting.node_named(run, node),)
     before = {row.key: row.trial for row in pledging.current(run).devices}
     ask = AskReadDevices(nodes=names, by="")

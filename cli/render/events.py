@@ -176,6 +176,24 @@ def _fenced(entry: r.Fenced) -> Told:
     return Told(sign, f"node/{entry.node}", f"{words}{joint}{entry.message}")
 
 
+_DRILLS = {
+    "asked": (_NO_SIGN, "is to be tried live"),
+    "begun": (SIGNS[Verb.FENCE], "is switched off for a drill"),
+    "bound": (_GOOD, "gets its power back, the drill passed"),
+    "lies": (FAULT_SIGN, "gets its power back, the drill failed"),
+    "crossed": (FAULT_SIGN, "gets its power back, the drill failed"),
+    "failed": (FAULT_SIGN, "gets its power back, the drill showed nothing"),
+    "interrupted": (FAULT_SIGN, "gets its power back, the drill showed nothing"),
+    "refused": (FAULT_SIGN, "is not switched off for a drill"),
+    "over": (_NO_SIGN, "is done with its drill"),
+}
+
+
+def _drilled(entry: r.Drilled) -> Told:
+    sign, words = _DRILLS.get(entry.stage, (UNKNOWN_SIGN, entry.stage))
+    return Told(sign, f"node/{entry.node}", f"{words}: {entry.message}")
+
+
 _PROMOTIONS = {
     "begun": (SIGNS[Verb.FENCE], "is made the pool's master"),
     "master": (_GOOD, "is the pool's master"),
@@ -235,6 +253,7 @@ _TELLERS: dict[type[r.Entry], Callable[[Any], Told]] = {
     r.TookOver: _took_over,
     r.Succeeded: _succeeded,
     r.Fenced: _fenced,
+    r.Drilled: _drilled,
     r.Recovered: _recovered,
     r.Promoted: _promoted,
     r.Paged: _paged,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from cli.render.text import Cell, Line, Span, line, table
 from cli.render.units import counted, span
-from reconciler.status import BoundStatus, Caveat, DeviceStatus, LockStatus
+from membership.proofs import Found
+from reconciler.status import BoundStatus, Caveat, DeviceStatus, DrillStatus, LockStatus
 from reconciler.whatif import Outcome, VmLoss
 
 
@@ -46,6 +47,25 @@ def _device_cells(row: DeviceStatus) -> Sequence[Cell]:
 
 def devices_data(rows: Sequence[DeviceStatus]) -> list[dict[str, Any]]:
     return [msgspec.to_builtins(row) for row in rows]
+
+
+_FOUND: Mapping[str, Span] = {
+    Found.BOUND: Span("bound", "good"),
+    Found.LIES: Span("never believed", "bad"),
+    Found.CROSSED: Span("never believed", "bad"),
+    Found.REFUSED: Span("not tried", "warn"),
+}
+
+
+def drill_lines(drill: DrillStatus) -> list[Line]:
+    """What a live drill came to."""
+    worth = _FOUND.get(drill.found, Span("not bound", "warn"))
+    return [line(f"node/{drill.node}  {', '.join(drill.devices)}: ", worth, f": {drill.message}")]
+
+
+def drill_data(drill: DrillStatus) -> dict[str, Any]:
+    data: dict[str, Any] = msgspec.to_builtins(drill)
+    return data
 
 
 def lock_lines(rows: Sequence[LockStatus]) -> list[Line]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import NAMESPACE_URL, uuid5
 
@@ -37,9 +37,14 @@ CLUSTER_ID = identity("cluster", "lyon")
 ADDRESSES = {name: f"127.88.0.{number}" for number, name in enumerate(HOSTS, start=1)}
 
 
-def make_world(seed: int, feeds: Mapping[str, str] | None = None) -> World:
+def make_world(
+    seed: int,
+    feeds: Mapping[str, str] | None = None,
+    outlets: Mapping[str, Sequence[str]] | None = None,
+) -> World:
     """The pool as it is before anybody wishes for anything. `feeds`: what the controller of each host
-    lives on, `own` or `host`; where it is not said, on its own."""
+    lives on, `own` or `host`; where it is not said, on its own. `outlets`: the distribution units that a
+    host hangs on, at its own number on each."""
     lines = [
         f"pool: {{uuid: {identity('pool', 'lyon')}, name: lyon, seed: {seed}}}",
         "users: {root: secret}",
@@ -51,6 +56,11 @@ def make_world(seed: int, feeds: Mapping[str, str] | None = None) -> World:
         ),
         "bmcs:",
         *(f"  - {{name: {name}-bmc, host: {name}, feed: {_feed(feeds, name)}}}" for name in HOSTS),
+        *(
+            f"  - {{name: {pdu}-{number}, host: {name}, kind: outlet, pdu: {pdu}, outlet: {number}}}"
+            for number, name in enumerate(HOSTS, start=1)
+            for pdu in (outlets or {}).get(name, ())
+        ),
         f"srs: [{{name: nfs, uuid: {identity('sr', 'nfs')}, type: nfs}}]",
         f"networks: [{{name: lan, uuid: {identity('network', 'lan')}}}]",
         "vms:",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from membership.ledger import Ledger
-from membership.proofs import Attempt, Certificate
+from membership.proofs import Attempt, Certificate, LiveDrill
 from reconciler.records import Fenced, Record
 from simulator.site import LogEntry
 from tests.simulation.estate import HOSTS
@@ -92,18 +92,45 @@ class Truth(FenceChecker):
         return {domain.vm_uuid for domain in self.site.world.site.domains.on(host)}
 
 
-class Shots(FenceChecker):
-    """No device is told to switch off a server that is well, or that somebody takes care of."""
+class Drills(FenceChecker):
+    """What somebody wants to be tried is switched off once, and only while nothing runs there."""
 
     def __init__(self, site: FenceSite, truth: Truth) -> None:
         super().__init__(site)
         self._truth = truth
+        self._left: dict[str, int] = {}
+
+    def asked_for(self, victim: str, devices: int) -> None:
+        """Somebody asked for it, and each of so many devices may be told once."""
+        self._left[victim] = devices
+
+    def covers(self, victim: str) -> bool:
+        """Whether a device may be told to switch this one off, though it is well."""
+        return self._left.get(victim, 0) > 0
+
+    def switched_off(self, node: PeerNode, victim: str) -> None:
+        if not self.covers(victim):
+            return
+        self._left[victim] -= 1
+        if self._truth.domains(victim):
+            self.blame(f"{node.name} switches off {victim} for a drill, and VMs run there")
+
+
+class Shots(FenceChecker):
+    """No device is told to switch off a server that is well, or that somebody takes care of."""
+
+    def __init__(self, site: FenceSite, truth: Truth, drills: Drills) -> None:
+        super().__init__(site)
+        self._truth = truth
+        self._drills = drills
         self.kept: set[str] = set()
         """Servers that somebody shuts down, boots or has in maintenance."""
         self.shots: list[tuple[float, str, str]] = []
 
     def switched_off(self, node: PeerNode, victim: str) -> None:
         self.shots.append((self.now_s, node.name, victim))
+        if self._drills.covers(victim):
+            return
         told = f"{node.name} switches off {victim}"
         if victim == node.name:
             self.blame(f"{told}, itself")
@@ -142,19 +169,26 @@ class Storms(FenceChecker):
 class Attempts(FenceChecker):
     """No device is told to switch off before a fact says so, nor outside of the lease."""
 
-    def __init__(self, site: FenceSite, leases: Leases) -> None:
+    def __init__(self, site: FenceSite, leases: Leases, drills: Drills) -> None:
         super().__init__(site)
         self._leases = leases
+        self._drills = drills
 
     def switched_off(self, node: PeerNode, victim: str) -> None:
         told = f"{node.name} switches off {victim}"
         parts = node.parts
-        tried = None if parts is None else parts.ledger.get(f"fence/{victim}", Attempt)
-        if tried is None or tried.stage != "begun":
+        if parts is None or not self._told(parts.ledger, victim):
             self.blame(f"{told}, and would forget it")
         mine = [reign for reign in self._leases.reigns.values() if reign.node == node.name]
         if not any(reign.acts_s <= self.now_s + 0.001 < reign.until_s + 0.002 for reign in mine):
             self.blame(f"{told} outside its lease")
+
+    def _told(self, ledger: Ledger, victim: str) -> bool:
+        if self._drills.covers(victim):
+            drill = ledger.get("live-drill", LiveDrill)
+            return drill is not None and drill.node == victim and drill.stage == "off"
+        tried = ledger.get(f"fence/{victim}", Attempt)
+        return tried is not None and tried.stage == "begun"
 
 
 class Certificates(FenceChecker):
@@ -241,20 +275,23 @@ class FenceBench:
     site: FenceSite
     bench: Bench
     truth: Truth = field(init=False)
+    drills: Drills = field(init=False)
     shots: Shots = field(init=False)
     certificates: Certificates = field(init=False)
 
     def __post_init__(self) -> None:
         site = self.site
         self.truth = truth = Truth(site)
-        self.shots = Shots(site, truth)
+        self.drills = Drills(site, truth)
+        self.shots = Shots(site, truth, self.drills)
         self.certificates = Certificates(site, truth)
         rest = (
             Starts(site, truth),
             Resets(site, truth),
             Storms(site, truth),
-            Attempts(site, self.bench.leases),
+            Attempts(site, self.bench.leases, self.drills),
             Held(site, self.bench.holds.held),
+            self.drills,
         )
         site.fence_checkers = (truth, self.shots, self.certificates, *rest)
         site.watching = (*site.watching, *site.fence_checkers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from reconciler.paging import Page
-from reconciler.records import Excepted, Fenced, Noticed, Record, Recovered, TookOver
+from reconciler.records import Drilled, Excepted, Fenced, Noticed, Record, Recovered, TookOver
 from simulator.site import LogEntry
 from tests.simulation.checkers import BESIDE
 from tests.simulation.estate import VM_HOMES
@@ -50,6 +50,8 @@ class FenceLog(FenceChecker):
                 self.say(f"{node.name} leads and acts in term {term}")
             case Fenced(node=victim, stage=stage, message=message):
                 self.say(f"{node.name}: fencing of {victim} {stage}: {message}")
+            case Drilled(node=tried, stage=stage, message=message):
+                self.say(f"{node.name}: live drill of {tried} {stage}: {message}")
             case Recovered(vm=vm, node=where, died_with=died_with):
                 name = self.site.scene.name_of(vm)
                 self.say(f"{node.name}: {name}, which died with {died_with}, runs on {where}")

@@ -25,13 +25,15 @@ AGENT = "fencing: {agent: fence_ipmilan, credentialsRef: bmc, options: {lanplus:
 @dataclass(frozen=True)
 class Layout:
     """What differs between two sites. `feeds`: what the controller of a host lives on, where it is not
-    its own supply. `cluster`, `nodes` and `vms` are lines for these files, `files` whole other ones;
-    a node with a line `fencing:` has no controller of its own in the tree."""
+    its own supply; `outlets` the distribution units that a host hangs on. `cluster`, `nodes` and `vms`
+    are lines for these files, `files` whole other ones; a node with a line `fencing:` has no controller
+    of its own in the tree."""
 
     nodes_with_daemons: int = 3
     disk: bool = False
     mode: str = "auto"
     feeds: Mapping[str, str] = field(default_factory=dict)
+    outlets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cluster: str = ""
     nodes: Mapping[str, str] = field(default_factory=dict)
     vms: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class FenceSite(PeerSite):
         self._boots = dict.fromkeys(HOSTS, 0)
 
     def new_world(self, seed: int) -> World:
-        return make_world(seed, self._layout.feeds)
+        return make_world(seed, self._layout.feeds, self._layout.outlets)
 
     # --- the tree -------------------------------------------------------------------------------
 

@@ -20,12 +20,23 @@ from typing import Any
 import msgspec
 import yaml
 
-from reconciler.messages import AskFreeze, AskHold, AskRelease
+from reconciler.messages import (
+    READING,
+    Ask,
+    AskBootstrap,
+    AskDrain,
+    AskFreeze,
+    AskHold,
+    AskLiveDrill,
+    AskRelease,
+    AskUndrain,
+    Reply,
+)
 from simulator.clock import run_virtual
 from simulator.values import ApiError, Unreachable
 from tests.simulation.crashes import memory_disk
 from tests.simulation.estate import Wish, as_it_is
-from tests.simulation.fencing.fence_checkers import FenceBench
+from tests.simulation.fencing.fence_checkers import Drills, FenceBench
 from tests.simulation.fencing.fence_log import FenceLog
 from tests.simulation.fencing.fence_site import FenceSite, Layout
 from tests.simulation.peers.peer_checkers import Bench
@@ -71,6 +82,7 @@ class Teller:
     site: FenceSite
     bench: Bench
     log: FenceLog
+    drills: Drills
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def play(self, story: Story) -> None:
@@ -99,6 +111,10 @@ class Teller:
             "hold": self._hold,
             "release": self._release,
             "freeze-fencing": self._freeze,
+            "drain": self._drain,
+            "undrain": self._undrain,
+            "live-drill": self._live_drill,
+            "bootstrap": self._bootstrap,
             "act": self._act,
         } | dict.fromkeys(_FAULTS, self._fault)
 
@@ -216,6 +232,37 @@ class Teller:
         )
         await self.site.ask(ask)
 
+    async def _drain(self, step: Step) -> None:
+        await self.site.ask(AskDrain(node=step.of, for_s=None, reason="a drill", by="alice"))
+
+    async def _undrain(self, step: Step) -> None:
+        await self.site.ask(AskUndrain(node=step.of, by="alice"))
+
+    async def _live_drill(self, step: Step) -> None:
+        device = step.given.get("device", "")
+        ask = AskLiveDrill(node=step.of, device=device, reason="new cables", by="alice")
+        reply = await self._asked(ask)
+        if reply.accepted:
+            self.drills.asked_for(step.of, len(reply.notes))
+        self._answered(reply)
+
+    async def _bootstrap(self, step: Step) -> None:
+        ask = AskBootstrap(absent=tuple(step.to), reason="they burnt", by="alice")
+        self._answered(await self._asked(ask))
+
+    async def _asked(self, ask: Ask) -> Reply:
+        """The leader's answer, once the devices are read that it rests on."""
+        for _ in range(30):
+            reply = await self.site.request_at(self._node(Step(at=0, do="", of="leader")), ask)
+            if reply is not None and reply.reason != READING:
+                return reply
+            await asyncio.sleep(1.0)
+        return Reply(accepted=False, reason="Silent", message="nobody answers")
+
+    def _answered(self, reply: Reply) -> None:
+        word = "yes" if reply.accepted else f"no, {reply.reason}"
+        self.log.say(f"the answer is {word}: {reply.message}")
+
     async def _act(self, step: Step) -> None:
         self.tasks.append(asyncio.create_task(self._acted(step)))
 
@@ -265,21 +312,21 @@ def tell(name: str) -> Told:
 async def _told(story: Story, folder: Path) -> Told:
     site = FenceSite(1, folder, Layout(**story.layout))
     bench = Bench(site)
-    FenceBench(site, bench)
+    fences = FenceBench(site, bench)
     log = FenceLog(site, asyncio.get_running_loop().time() + SETTLED_S)
     site.fence_checkers = (*site.fence_checkers, log)
     site.watching = (*site.watching, log)
     site.commit(_wish(story), "as it is")
     site.open()
-    await Teller(site, bench, log).play(story)
+    await Teller(site, bench, log, fences.drills).play(story)
     await site.close()
     corruption = [f"{case.kind} on {case.hosts}" for case in site.world.corruption]
     lines = [_NUMBER.sub(r"\1", line) for line in log.lines]
     return Told(lines, [*site.scene.violations, *corruption])
 
 
-_NUMBER = re.compile(r"\b([CF]-\d+)-\d+")
-"""Of a certificate or an attempt: how many facts came before it is no part of the story."""
+_NUMBER = re.compile(r"\b([CDF]-\d+)-\d+")
+"""Of a certificate, a drill or an attempt: how many facts came before it is no part of the story."""
 
 
 def _wish(story: Story) -> Wish:
