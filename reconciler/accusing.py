@@ -20,7 +20,7 @@ from membership.ledger import Fact, FactValue, Ledger
 from membership.proofs import Attempt, FenceOrder, Lost, Stamp
 from membership.view import Peer, PeerState, View
 from reconciler.adoption import Adoption, adopt
-from reconciler.deaths import Deaths, recoverable, under_way
+from reconciler.deaths import Deaths, recoverable, tried, under_way
 from reconciler.holding import held_by
 from reconciler.journal import JournalState
 from reconciler.observed import STALE_AFTER_S, Observed, ObservedNode, ObservedVM
@@ -250,6 +250,9 @@ class _Court:
     def _away(self, node: Node, host: ObservedNode, peer: Peer | None) -> str:
         if node.maintenance is not None or node.name in self._drains:
             return "it is in maintenance"
+        drill = tried(self._at.ledger)
+        if drill is not None and drill.host == host.uuid:
+            return "its fence devices are being tried"
         going = [op.kind for op in host.upkeep if op.kind in ("shutdown", "reboot")]
         if going:
             return f"somebody's {going[0]} of it is under way"

@@ -14,7 +14,17 @@ from fencing.evidence import CERTIFICATE, Proof
 from fencing.judgement import Belief, Verdict
 from fencing.may_run import Doubt, Pool, Shown
 from membership.ledger import Ledger
-from membership.proofs import Certificate, Lost, MayRun, Promotion, Stamp, Unproven
+from membership.proofs import (
+    LIVE_DRILL,
+    Certificate,
+    DrillStage,
+    LiveDrill,
+    Lost,
+    MayRun,
+    Promotion,
+    Stamp,
+    Unproven,
+)
 from reconciler.actions import PoolMigrate, ResumeOn, StartOn
 from reconciler.journal import JournalState
 from reconciler.observed import Observed, ObservedVM
@@ -47,9 +57,13 @@ class Deaths:
         )
 
     def closed(self) -> Iterator[tuple[str, str]]:
-        """Nodes on which nothing is put, with the reason: whatever is not known to be well."""
+        """Nodes on which nothing is put, with the reason: whatever is not known to be well, or is about
+        to be switched off for a drill."""
+        drill = tried(self.ledger)
         for name, verdict in self.verdicts.items():
-            if verdict.belief is not Belief.WELL:
+            if drill is not None and drill.node == name:
+                yield name, "Drilled"
+            elif verdict.belief is not Belief.WELL:
                 yield name, _CLOSED.get(verdict.belief, "Silent")
 
     def held(self, node: str) -> str:
@@ -106,6 +120,12 @@ def under_way(ledger: Ledger) -> Promotion | None:
     """The promotion that has begun and is not over."""
     promotion = ledger.get("promotion", Promotion)
     return promotion if promotion is not None and promotion.stage == "begun" else None
+
+
+def tried(ledger: Ledger) -> LiveDrill | None:
+    """The live drill that is not over."""
+    drill = ledger.get(LIVE_DRILL, LiveDrill)
+    return drill if drill is not None and drill.stage is not DrillStage.OVER else None
 
 
 def headless(ledger: Ledger, observed: Observed | None) -> bool:

@@ -12,7 +12,7 @@ from fencing.devices import DeviceUse, Level
 from fencing.judgement import Belief
 from fencing.ladder import Power
 from fencing.may_run import known
-from membership.proofs import LIVE_DRILL, DrillStage, Found, LiveDrill, Tie
+from membership.proofs import Found, Tie
 from membership.view import PeerState, View
 from reconciler.accusing import Hearing, forbidden, frozen
 from reconciler.actions import UP
@@ -56,12 +56,6 @@ def level_to_try(
 def _tied(use: DeviceUse, host: ObservedNode, at: Hearing) -> bool:
     drill = told(use, host, at)
     return drill is not None and drill.tie in (Tie.IDENTITY, Tie.DRILL)
-
-
-def under_way(at: Hearing) -> LiveDrill | None:
-    """The live drill that is not over."""
-    drill = at.ledger.get(LIVE_DRILL, LiveDrill)
-    return drill if drill is not None and drill.stage is not DrillStage.OVER else None
 
 
 def unfit(
@@ -123,6 +117,8 @@ def _of_what_is_on_it(node: Node, host: ObservedNode, at: Hearing) -> Iterator[R
         names = ", ".join(sorted(vm.name for vm in there)[:5])
         message = f"{names} is on it, or may be: wait until cxm drain has emptied {node.name}"
         yield Refusal("Occupied", message)
+    if host.enabled:
+        yield Refusal("Open", "the pool may put VMs on it: wait until cxm has closed it")
     if host.operations:
         yield Refusal(
             "InFlight", f"the pool is at work on it ({host.operations[0].kind}): wait for that"

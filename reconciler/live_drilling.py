@@ -20,8 +20,8 @@ from membership.proofs import LIVE_DRILL, Drill, DrillStage, Found, Live, LiveDr
 from membership.view import PeerState
 from reconciler.accusing import Hearing
 from reconciler.adoption import adopt
-from reconciler.deaths import Deaths
-from reconciler.drill_rules import UNREAD, Readings, Refusal, under_way, unfit
+from reconciler.deaths import Deaths, tried
+from reconciler.drill_rules import UNREAD, Readings, Refusal, unfit
 from reconciler.drilling import key
 from reconciler.leading import Moves
 from reconciler.observed import ObservedNode
@@ -80,7 +80,7 @@ class LiveDrilling:
 
     def step(self, at: Hearing, deaths: Deaths, readings: Readings) -> Moves:
         """Go on with the drill, where this node leads; `readings` are the latest of all devices."""
-        wants, drill = Moves(), under_way(at)
+        wants, drill = Moves(), tried(at.ledger)
         if not at.leads or drill is None:
             self._own, self._due_s = None, None
             return wants

@@ -29,9 +29,9 @@ from membership.proofs import (
 from membership.view import PeerState
 from reconciler.accusing import Hearing, accused
 from reconciler.aftermath import issued
-from reconciler.deaths import Deaths
+from reconciler.deaths import Deaths, tried
 from reconciler.decision import Decision, refused
-from reconciler.drill_rules import UNREAD, Refusal, level_to_try, under_way, unfit
+from reconciler.drill_rules import UNREAD, Refusal, level_to_try, unfit
 from reconciler.facts import Facts
 from reconciler.messages import (
     READING,
@@ -134,7 +134,7 @@ def live_drill(ask: AskLiveDrill, facts: Facts, now: Now) -> Decision:
     if isinstance(found, Decision):
         return found
     at, node, host = found
-    other = under_way(at)
+    other = tried(at.ledger)
     if other is not None:
         message = f"{other.node} is being tried (stage {other.stage.value}): wait until it is over"
         return refused("Drilling", message)

@@ -14,17 +14,10 @@ from fencing.devices import levels
 from fencing.evidence import absent, voided
 from membership.clock import Now
 from membership.ledger import Ledger
-from membership.proofs import (
-    LIVE_DRILL,
-    Certificate,
-    Drill,
-    DrillStage,
-    Found,
-    Live,
-    LiveDrill,
-)
+from membership.proofs import Certificate, Drill, Found, Live
 from membership.view import PeerState, View
 from reconciler.actions import Blocked
+from reconciler.deaths import tried
 from reconciler.naming import NAMED, counted, listed
 from schema.model import Desired, Frozen, Heartbeat
 
@@ -257,15 +250,13 @@ _BAD = {
 }
 
 
-_SWITCHED = (DrillStage.OFF, DrillStage.ON)
-
 _SETTLED = (PeerState.ALIVE, PeerState.LEFT)
 
 
 def _peers(situation: Situation) -> Iterator[Page]:
     """One that is switched off for a drill is silent because somebody wants it."""
-    view, drill = situation.view, situation.ledger.get(LIVE_DRILL, LiveDrill)
-    drilled = drill.node if drill is not None and drill.stage in _SWITCHED else ""
+    view, drill = situation.view, tried(situation.ledger)
+    drilled = drill.node if drill is not None else ""
     for name, peer in view.peers.items():
         if name in (view.me, drilled):
             continue
