@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from fencing.ladder import Power
 from membership.proofs import DrillStage, Found
@@ -24,36 +25,38 @@ CALM_S = 120.0
 GONE_S = 900.0
 """After so long a node that has not come back is somebody's business."""
 
-TABLE: Mapping[tuple[DrillStage, Found | None], DrillStage] = {
-    (DrillStage.ASKED, None): DrillStage.OFF,
-    (DrillStage.ASKED, Found.REFUSED): DrillStage.OVER,
-    (DrillStage.ASKED, Found.INTERRUPTED): DrillStage.OVER,
-    (DrillStage.OFF, Found.BOUND): DrillStage.ON,
-    (DrillStage.OFF, Found.LIES): DrillStage.ON,
-    (DrillStage.OFF, Found.CROSSED): DrillStage.ON,
-    (DrillStage.OFF, Found.FAILED): DrillStage.ON,
-    (DrillStage.OFF, Found.INTERRUPTED): DrillStage.ON,
-    (DrillStage.ON, Found.BOUND): DrillStage.OVER,
-    (DrillStage.ON, Found.LIES): DrillStage.OVER,
-    (DrillStage.ON, Found.CROSSED): DrillStage.OVER,
-    (DrillStage.ON, Found.FAILED): DrillStage.OVER,
-    (DrillStage.ON, Found.INTERRUPTED): DrillStage.OVER,
+
+class Step(StrEnum):
+    """`begun`: switched off, from now on. `shown`: something was, or nothing can be any more."""
+
+    BEGUN = "begun"
+    REFUSED = "refused"
+    SHOWN = "shown"
+    BACK = "back"
+
+
+TABLE: Mapping[tuple[DrillStage, Step], DrillStage] = {
+    (DrillStage.ASKED, Step.BEGUN): DrillStage.OFF,
+    (DrillStage.ASKED, Step.REFUSED): DrillStage.OVER,
+    (DrillStage.OFF, Step.SHOWN): DrillStage.ON,
+    (DrillStage.ON, Step.BACK): DrillStage.OVER,
 }
-"""Where a drill goes with what was found. What is not listed is an error: nothing is switched off twice."""
+"""What is not listed is an error. There is one way to off, so nothing is switched off twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What is seen while `node` is off. `readings`: each device to its power; `said`: to what it answered.
 
-    `silent`: its daemon is dead on every channel, nobody hears it, and its toolstack answers nothing.
-    `fell` are others of which that is true now, `doubtful` others that are not well and not that either.
+    `silent`: its daemon is dead on every channel, nobody hears it, and its toolstack answers nothing;
+    None where only some of that is so. `fell` are others of which all of it is true now, `doubtful` others
+    of which some is.
     """
 
     node: str
     readings: Mapping[str, str]
     said: Mapping[str, str]
-    silent: bool
+    silent: bool | None
     fell: tuple[str, ...] = ()
     doubtful: tuple[str, ...] = ()
 
@@ -70,7 +73,8 @@ def judged(seen: Seen, since_s: float, window_s: float) -> tuple[Found, str] | N
     """What the drill shows, `since_s` after the devices have answered; None while that is too soon."""
     if found := crossed(seen):
         return found
-    if since_s < window_s or (seen.doubtful and since_s < window_s + DOUBT_S):
+    doubt = bool(seen.doubtful) or seen.silent is None
+    if since_s < window_s or (doubt and since_s < window_s + DOUBT_S):
         return None
     not_off = [name for name, power in seen.readings.items() if power != Power.OFF]
     if not_off:
@@ -80,6 +84,8 @@ def judged(seen: Seen, since_s: float, window_s: float) -> tuple[Found, str] | N
         names = ", ".join(seen.doubtful)
         return Found.FAILED, f"{names} was not well meanwhile, so it cannot be told who fell"
     devices = ", ".join(seen.readings)
+    if seen.silent is None:
+        return Found.LIES, f"{seen.node} was not silent in every way while {devices} read off"
     if not seen.silent:
         return Found.LIES, f"{seen.node} lived on while {devices} read off"
     return Found.BOUND, f"{seen.node} fell silent by {devices}, and no other"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from fencing.devices import DeviceUse, levels
 from fencing.ladder import Power
-from fencing.live_drill import CALM_S, GONE_S, TABLE, WINDOW_S, Seen, crossed, judged
+from fencing.live_drill import CALM_S, GONE_S, TABLE, WINDOW_S, Seen, Step, crossed, judged
 from membership.proofs import LIVE_DRILL, Drill, DrillStage, Found, Live, LiveDrill, Tie
 from membership.view import PeerState
 from reconciler.accusing import Hearing
@@ -37,6 +37,13 @@ STEP_S = 1.0
 ON_AGAIN_S = 30.0
 PROBES_NEEDED = 2
 """So many questions to a toolstack fail before it counts as silent."""
+
+
+_NEXT: Mapping[DrillStage, Step] = {
+    DrillStage.ASKED: Step.REFUSED,
+    DrillStage.OFF: Step.SHOWN,
+    DrillStage.ON: Step.BACK,
+}
 
 
 @dataclass(slots=True)
@@ -88,7 +95,7 @@ class LiveDrilling:
         case = _case(drill, at)
         if case is None:
             message = f"{drill.node} has left the tree, or its devices have"
-            self._go(drill, Found.INTERRUPTED, message, at, wants)
+            self._go(_NEXT[drill.stage], drill, Found.INTERRUPTED, message, at, wants)
             return wants
         match drill.stage:
             case DrillStage.ASKED:
@@ -123,17 +130,14 @@ class LiveDrilling:
         refusal: Refusal | None = Refusal("Changed", "its devices are others in the tree by now")
         if len(case.uses) == len(drill.devices):
             refusal = unfit(case.node, case.host, case.uses, at, deaths, readings)
-        if (
-            refusal is not None
-            and refusal.reason == UNREAD
-            and at.now.epoch_s < drill.until_epoch_s
-        ):
-            self._read(case, at, wants)
-        elif refusal is not None or at.now.epoch_s >= drill.until_epoch_s:
-            message = refusal.message if refusal is not None else "it was not begun in time"
-            self._go(drill, Found.REFUSED, message, at, wants)
-        else:
+        if at.now.epoch_s >= drill.until_epoch_s:
+            refusal = Refusal("Late", "it was not begun in time")
+        if refusal is None:
             self._off(case, at, wants)
+        elif refusal.reason == UNREAD:
+            self._read(case, at, wants)
+        else:
+            self._go(Step.REFUSED, drill, Found.REFUSED, refusal.message, at, wants)
 
     def _read(self, case: _Case, at: Hearing, wants: Moves) -> None:
         """A successor has read no device yet."""
@@ -146,7 +150,7 @@ class LiveDrilling:
         """The fact first: the effect waits until enough voters know it."""
         drill, peer = case.drill, at.view.peers[case.node.name]
         message = f"{', '.join(drill.devices)}: {drill.by}: {drill.reason}"
-        after = replace(drill, stage=TABLE[drill.stage, None], boot=peer.boot)
+        after = replace(drill, stage=TABLE[drill.stage, Step.BEGUN], boot=peer.boot)
         wants.entries.append(Drilled(node=drill.node, stage="begun", message=message))
         wants.facts.append((LIVE_DRILL, after, at.view.term))
         wants.effects.append(PowerOff(node=drill.node, round=DRILL_OFF, devices=case.uses))
@@ -158,7 +162,7 @@ class LiveDrilling:
         drill, own = case.drill, self._own
         if own is None or own.id != drill.id or own.stage is not DrillStage.OFF:
             message = "who had it switched off leads no more; nothing is known of the devices"
-            self._go(drill, Found.INTERRUPTED, message, at, wants)
+            self._go(Step.SHOWN, drill, Found.INTERRUPTED, message, at, wants)
             return
         seen = _seen(case, own, at)
         if found := crossed(seen):
@@ -180,11 +184,13 @@ class LiveDrilling:
         """What binds nothing is known at once; what binds waits until the node is back in a new boot."""
         if found in (Found.LIES, Found.CROSSED):
             wants.facts += _told(case, found, message, at)
-        self._go(case.drill, found, message, at, wants)
+        self._go(Step.SHOWN, case.drill, found, message, at, wants)
 
-    def _go(self, drill: LiveDrill, found: Found, message: str, at: Hearing, wants: Moves) -> None:
-        after = replace(drill, stage=TABLE[drill.stage, found], found=found, message=message)
-        stage = found.value if drill.stage is not DrillStage.ON else "over"
+    def _go(
+        self, step: Step, drill: LiveDrill, found: Found, message: str, at: Hearing, wants: Moves
+    ) -> None:
+        after = replace(drill, stage=TABLE[drill.stage, step], found=found, message=message)
+        stage = "over" if step is Step.BACK else found.value
         wants.entries.append(Drilled(node=drill.node, stage=stage, message=message))
         wants.facts.append((LIVE_DRILL, after, at.view.term))
         self._own = None
@@ -205,7 +211,7 @@ class LiveDrilling:
         elif since_s >= GONE_S:
             found = Found.FAILED if drill.found is Found.BOUND else _found(drill)
             message = f"{drill.message}; but it has not come back: look at it"
-            self._go(drill, found, message, at, wants)
+            self._go(Step.BACK, drill, found, message, at, wants)
         elif not own.switching and now_s >= own.next_s:
             own.switching, own.looking, own.next_s = True, False, now_s + ON_AGAIN_S
             wants.effects.append(PowerOn(node=drill.node, round=DRILL_ON, devices=case.uses))
@@ -219,7 +225,7 @@ class LiveDrilling:
             message = f"{case.node.name} fell silent, and was never off: it is in its old boot"
         if found in (Found.BOUND, Found.LIES):
             wants.facts += _told(case, found, message, at)
-        self._go(case.drill, found, message, at, wants)
+        self._go(Step.BACK, case.drill, found, message, at, wants)
 
 
 # --- what is seen -----------------------------------------------------------------------------------
@@ -260,7 +266,7 @@ def _seen(case: _Case, own: _Own, at: Hearing) -> Seen:
         node=case.node.name,
         readings=own.readings,
         said=own.said,
-        silent=_silent(case.node.name, case.node, at) is True,
+        silent=_silent(case.node.name, case.node, at),
         fell=tuple(name for name, silent in states.items() if silent is True),
         doubtful=tuple(name for name, silent in states.items() if silent is None),
     )

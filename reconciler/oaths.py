@@ -66,33 +66,31 @@ def confirm_off(ask: AskConfirmOff, facts: Facts) -> Decision:
 def bootstrap(ask: AskBootstrap, facts: Facts) -> Decision:
     """The oath of all nodes that everything waits for after a blackout, at once or not at all."""
     at = facts.hearing
-    stands = at.ledger.get(COLD_START, ColdStart) if at is not None else None
-    if at is not None and at.leads and stands is None:
-        message = (
-            "nothing waits for a cold start; of one server that stays off: cxm confirm-off NODE"
-        )
+    if at is None:
+        message = "the pool has not been observed since this daemon started; is its master back?"
+        return refused("NotObserved", message)
+    if not at.leads:
+        return _not_leading(at)
+    stands = at.ledger.get(COLD_START, ColdStart)
+    if stands is None:
+        message = "nothing waits for a cold start; of one server that stays off: cxm confirm-off"
         return refused("NoColdStart", message)
-    oaths: list[tuple[Node, ObservedNode]] = []
-    for name in sorted({*ask.absent}):
-        found = _found(name, ask.reason, facts)
-        if isinstance(found, Decision):
-            return found
-        at, node, host = found
-        oaths.append((node, host))
-    if at is None or stands is None or not at.leads:
-        return refused("NotObserved", "the pool has not been observed yet")
     unnamed = [name for name in stands.absent if name not in ask.absent]
     if unnamed:
         more = " ".join(f"--absent {name}" for name in unnamed)
-        message = (
-            f"{', '.join(unnamed)} is not here either: switch it on, or swear to it too ({more})"
-        )
+        message = f"{', '.join(unnamed)} not here either: switch on, or swear to as well ({more})"
         return refused("NotNamed", message)
-    if not oaths:
+    if not ask.absent:
+        names = ", ".join(stands.untold)
         message = (
-            f"nobody is absent: {', '.join(stands.untold)} has yet to tell its boot; wait for that"
+            f"nobody is absent; {names} has yet to tell its boot, which takes two minutes at most"
         )
         return refused("NobodyAbsent", message)
+    found = [_found(name, ask.reason, facts) for name in sorted({*ask.absent})]
+    objection = next((answer for answer in found if isinstance(answer, Decision)), None)
+    if objection is not None:
+        return objection
+    oaths = [(answer[1], answer[2]) for answer in found if not isinstance(answer, Decision)]
     return _sworn(ask, oaths, at, facts)
 
 

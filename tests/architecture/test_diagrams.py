@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from fencing import live_drill
+from membership.proofs import DrillStage
 from reconciler import promotion, revisions, takeover
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -21,6 +23,7 @@ Table = Mapping[Any, StrEnum]
 """(state, event) -> state."""
 
 PAGES: dict[str, tuple[Table, StrEnum]] = {
+    "live-drill.md": (live_drill.TABLE, DrillStage.ASKED),
     "promotion.md": (promotion.TABLE, promotion.Stage.IDLE),
     "revisions.md": (revisions.TABLE, revisions.HeadState.NONE),
     "takeover.md": (takeover.TABLE, takeover.Stage.IDLE),

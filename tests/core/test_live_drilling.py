@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from fencing.devices import Level, levels
 from fencing.ladder import Power, Reading
-from fencing.live_drill import CALM_S, GONE_S, WINDOW_S
+from fencing.live_drill import CALM_S, DOUBT_S, GONE_S, WINDOW_S
 from membership.ledger import Drain, Fact, FactValue, Freeze, Hold, Ledger
 from membership.proofs import LIVE_DRILL, Drill, DrillStage, Found, LiveDrill, Tie
 from membership.roster import Voters
@@ -356,14 +356,14 @@ def test_one_that_lives_on_while_its_devices_read_off() -> None:
 def test_a_toolstack_that_answers_is_no_silence() -> None:
     case = Drilled()
     case.off()
-    case.step(SILENT, after_s=WINDOW_S)
+    case.step(SILENT, after_s=WINDOW_S + DOUBT_S)
     assert case.drill.found is Found.LIES
 
 
 def test_one_that_another_peer_hears_is_not_silent() -> None:
     case = Drilled()
     case.off()
-    case.step({"xen2": FALLEN}, "xen2", after_s=WINDOW_S)
+    case.step({"xen2": FALLEN}, "xen2", after_s=WINDOW_S + DOUBT_S)
     assert case.drill.found is Found.LIES
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fencing.live_drill import DOUBT_S, TABLE, WINDOW_S, Seen, crossed, judged
+from fencing.live_drill import DOUBT_S, TABLE, WINDOW_S, Seen, Step, crossed, judged
 from membership.proofs import DrillStage, Found
 
 
 def seen(
     power: str = "off",
     *,
-    silent: bool = True,
+    silent: bool | None = True,
     fell: tuple[str, ...] = (),
     doubtful: tuple[str, ...] = (),
 ) -> Seen:
@@ -66,6 +66,11 @@ def test_one_that_is_in_doubt_is_waited_for_and_then_nothing_is_bound() -> None:
     assert found(case, WINDOW_S + DOUBT_S) is Found.FAILED
 
 
+def test_a_node_that_is_silent_in_part_is_waited_for_and_was_not_off() -> None:
+    assert found(seen(silent=None)) is None
+    assert found(seen(silent=None), WINDOW_S + DOUBT_S) is Found.LIES
+
+
 def test_people_are_told_what_a_device_answered() -> None:
     assert judged(seen("on"), WINDOW_S, WINDOW_S) == (
         Found.FAILED,
@@ -75,6 +80,6 @@ def test_people_are_told_what_a_device_answered() -> None:
 
 def test_only_what_was_asked_for_is_ever_switched_off() -> None:
     """From nowhere else is there a way to off; so nothing is switched off twice."""
-    ways = {stage for (stage, _), after in TABLE.items() if after is DrillStage.OFF}
-    assert ways == {DrillStage.ASKED}
+    ways = [way for way, after in TABLE.items() if after is DrillStage.OFF]
+    assert ways == [(DrillStage.ASKED, Step.BEGUN)]
     assert DrillStage.OVER not in {stage for stage, _ in TABLE}

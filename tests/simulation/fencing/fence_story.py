@@ -253,7 +253,8 @@ class Teller:
     async def _asked(self, ask: Ask) -> Reply:
         """The leader's answer, once the devices are read that it rests on."""
         for _ in range(30):
-            reply = await self.site.request_at(self._node(Step(at=0, do="", of="leader")), ask)
+            leader = self.site.leader
+            reply = await self.site.request_at(leader, ask) if leader is not None else None
             if reply is not None and reply.reason != READING:
                 return reply
             await asyncio.sleep(1.0)
