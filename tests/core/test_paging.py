@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import pytest
 from msgspec.structs import replace
 
+from fencing.devices import levels
 from membership.clock import Now
-from membership.ledger import Drain, Fact, Hold, Ledger
+from membership.ledger import Drain, Fact, FactValue, Hold, Ledger
+from membership.proofs import Drill, DrillStage, Found, Live, LiveDrill
 from membership.view import Health, Peer, PeerState, View
 from reconciler.actions import Blocked, Cause, Verb
 from reconciler.messages import (
@@ -99,6 +101,70 @@ def test_a_dead_peer_is_critical_and_a_blind_one_a_warning(
 ) -> None:
     found = raised(situation(seen=view({"bert": state})))
     assert found == ({} if severity is None else {"peer/bert": severity})
+
+
+ARMED = desired(
+    cluster={"fencing": {"agent": "fence_ipmilan"}},
+    nodes={"anna": {}, "bert": {"bmc": "10.0.0.2"}, "cleo": {}},
+)
+
+
+def said(key: str, value: FactValue) -> Ledger:
+    return Ledger().merge([Fact(key=key, term=1, seq=1, at_epoch_s=0.0, value=value)])
+
+
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [
+        (DrillStage.ASKED, False),
+        (DrillStage.OFF, False),
+        (DrillStage.ON, False),
+        (DrillStage.OVER, True),
+    ],
+)
+def test_one_that_is_switched_off_for_a_drill_is_silent_by_intent(
+    stage: DrillStage, told: bool
+) -> None:
+    drill = LiveDrill(
+        id="D-1-1",
+        node="bert",
+        host="h",
+        devices=("bmc/bert",),
+        stage=stage,
+        by="alice",
+        reason="cables",
+        until_epoch_s=0.0,
+    )
+    seen = view({"bert": PeerState.DEAD})
+    found = raised(situation(seen=seen, ledger=said("live-drill", drill), tree=ARMED))
+    assert ("peer/bert" in found) is told
+
+
+@pytest.mark.parametrize(
+    ("found", "rewired", "told"),
+    [
+        (Found.CROSSED, False, True),
+        (Found.LIES, False, True),
+        (Found.BOUND, False, False),
+        (Found.CROSSED, True, False),
+    ],
+)
+def test_a_device_that_a_drill_showed_to_be_another_ones_is_told_until_it_is_mended(
+    found: Found, rewired: bool, told: bool
+) -> None:
+    ((use,),) = levels(ARMED, "bert")
+    live = Live(
+        found=found,
+        devices=(use.device,),
+        wiring="another" if rewired else use.wiring,
+        boot="b",
+        at_epoch_s=0.0,
+        by="alice",
+        message="cleo fell silent",
+    )
+    drill = Drill(device=use.device, node="bert", host="h", live=live)
+    stands = raised(situation(ledger=said("drill/bmc/bert/bert", drill), tree=ARMED))
+    assert stands == ({"device/bmc/bert/bert": "critical"} if told else {})
 
 
 def test_that_fewer_losses_are_survivable_than_wanted_is_a_warning() -> None:

@@ -22,6 +22,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "fencing/evidence.py": ("tests/fencing/test_may_run.py",),
     "fencing/may_run.py": ("tests/fencing/test_may_run.py",),
     "fencing/judgement.py": ("tests/fencing/test_judgement.py",),
+    "fencing/live_drill.py": ("tests/fencing/test_live_drill.py",),
     "fencing/ladder.py": ("tests/fencing/test_ladder.py",),
     "membership/election.py": (
         "tests/membership/test_election_table.py",
