@@ -86,10 +86,6 @@ def _of_the_moment(node: Node, at: Hearing) -> Iterator[Refusal]:
         yield Refusal(
             "NotObserved", "the pool is not seen well enough just now: look at cxm status"
         )
-    begun = next(iter(sorted(at.journal.in_flight.values(), key=lambda f: f.action.object)), None)
-    if begun is not None:
-        message = f"{begun.action.verb.value} of {begun.action.object} is in flight: wait for it"
-        yield Refusal("InFlight", message)
 
 
 def _of_the_node(node: Node, host: ObservedNode, at: Hearing) -> Iterator[Refusal]:
@@ -117,6 +113,10 @@ def _of_what_is_on_it(node: Node, host: ObservedNode, at: Hearing) -> Iterator[R
         names = ", ".join(sorted(vm.name for vm in there)[:5])
         message = f"{names} is on it, or may be: wait until cxm drain has emptied {node.name}"
         yield Refusal("Occupied", message)
+    begun = next(iter(sorted(at.journal.in_flight.values(), key=lambda f: f.action.object)), None)
+    if begun is not None:
+        message = f"{begun.action.verb.value} of {begun.action.object} is in flight: wait for it"
+        yield Refusal("InFlight", message)
     if host.enabled:
         yield Refusal("Open", "the pool may put VMs on it: wait until cxm has closed it")
     if host.operations:
