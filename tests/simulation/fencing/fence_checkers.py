@@ -5,12 +5,13 @@ They see servers, domains and cables as they are, and take nobody's word for it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from membership.ledger import Ledger
 from membership.proofs import Attempt, Certificate, LiveDrill
-from reconciler.records import Fenced, Record
+from reconciler.records import Drilled, Fenced, Record
 from simulator.site import LogEntry
 from tests.simulation.estate import HOSTS
 from tests.simulation.fencing.fence_site import FenceChecker, FenceSite
@@ -24,6 +25,9 @@ ANSWERED_FOR_S = 6.0
 HEARD_FOR_S = 10.0
 READ_WITHIN_S = 25.0
 """Between a reading of off and the certificate, at most."""
+
+DRILLED_WITHIN_S = 150.0
+"""Between a loss of power and what a drill makes of it, at most."""
 
 TOGETHER_S = 4.0
 
@@ -93,27 +97,39 @@ class Truth(FenceChecker):
 
 
 class Drills(FenceChecker):
-    """What somebody wants to be tried is switched off once, and only while nothing runs there."""
+    """What somebody wants to be tried is switched off once by each device in each drill, and only while
+    nothing runs there. It is bound only if it lost its power meanwhile."""
 
     def __init__(self, site: FenceSite, truth: Truth) -> None:
         super().__init__(site)
         self._truth = truth
-        self._left: dict[str, int] = {}
+        self.wanted: set[str] = set()
+        """The nodes that somebody has ever asked to be tried: who asks may never hear the answer."""
+        self._told: Counter[str] = Counter()
 
-    def asked_for(self, victim: str, devices: int) -> None:
-        """Somebody asked for it, and each of so many devices may be told once."""
-        self._left[victim] = devices
-
-    def covers(self, victim: str) -> bool:
-        """Whether a device may be told to switch this one off, though it is well."""
-        return self._left.get(victim, 0) > 0
+    def covers(self, node: PeerNode, victim: str) -> LiveDrill | None:
+        """The drill for which this node may switch that one off, though it is well."""
+        drill = node.parts.ledger.get("live-drill", LiveDrill) if node.parts is not None else None
+        if drill is None or drill.node != victim or drill.stage != "off":
+            return None
+        told = self._told[drill.id]
+        return drill if victim in self.wanted and told < len(drill.devices) else None
 
     def switched_off(self, node: PeerNode, victim: str) -> None:
-        if not self.covers(victim):
+        drill = self.covers(node, victim)
+        if drill is None:
             return
-        self._left[victim] -= 1
+        self._told[drill.id] += 1
+        self.site.fired["drilled"] += 1
         if self._truth.domains(victim):
             self.blame(f"{node.name} switches off {victim} for a drill, and VMs run there")
+
+    def journalled(self, node: PeerNode, record: Record) -> None:
+        entry = record.entry
+        if isinstance(entry, Drilled) and entry.stage == "bound":
+            lost_s = self._truth.power_lost_s.get(entry.node, -NEVER)
+            if self.now_s - lost_s > DRILLED_WITHIN_S:
+                self.blame(f"{node.name} binds devices to {entry.node}, which had its power")
 
 
 class Shots(FenceChecker):
@@ -129,7 +145,7 @@ class Shots(FenceChecker):
 
     def switched_off(self, node: PeerNode, victim: str) -> None:
         self.shots.append((self.now_s, node.name, victim))
-        if self._drills.covers(victim):
+        if self._drills.covers(node, victim) is not None:
             return
         told = f"{node.name} switches off {victim}"
         if victim == node.name:
@@ -177,18 +193,13 @@ class Attempts(FenceChecker):
     def switched_off(self, node: PeerNode, victim: str) -> None:
         told = f"{node.name} switches off {victim}"
         parts = node.parts
-        if parts is None or not self._told(parts.ledger, victim):
+        tried = None if parts is None else parts.ledger.get(f"fence/{victim}", Attempt)
+        drill = self._drills.covers(node, victim)
+        if drill is None and (tried is None or tried.stage != "begun"):
             self.blame(f"{told}, and would forget it")
         mine = [reign for reign in self._leases.reigns.values() if reign.node == node.name]
         if not any(reign.acts_s <= self.now_s + 0.001 < reign.until_s + 0.002 for reign in mine):
             self.blame(f"{told} outside its lease")
-
-    def _told(self, ledger: Ledger, victim: str) -> bool:
-        if self._drills.covers(victim):
-            drill = ledger.get("live-drill", LiveDrill)
-            return drill is not None and drill.node == victim and drill.stage == "off"
-        tried = ledger.get(f"fence/{victim}", Attempt)
-        return tried is not None and tried.stage == "begun"
 
 
 class Certificates(FenceChecker):

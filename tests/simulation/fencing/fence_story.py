@@ -241,10 +241,8 @@ class Teller:
     async def _live_drill(self, step: Step) -> None:
         device = step.given.get("device", "")
         ask = AskLiveDrill(node=step.of, device=device, reason="new cables", by="alice")
-        reply = await self._asked(ask)
-        if reply.accepted:
-            self.drills.asked_for(step.of, len(reply.notes))
-        self._answered(reply)
+        self.drills.wanted.add(step.of)
+        self._answered(await self._asked(ask))
 
     async def _bootstrap(self, step: Step) -> None:
         ask = AskBootstrap(absent=tuple(step.to), reason="they burnt", by="alice")
