@@ -63,6 +63,7 @@ sim: $(ready) ## simulated pools in virtual time; SEEDS=n or HOURS=h of random t
 	@$(bin)/python -m tests.simulation.episodes --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
 	@$(bin)/python -m tests.simulation.peers.peer_episodes --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
 	@$(bin)/python -m tests.simulation.fencing.fence_episodes --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
+	@$(bin)/python -m tests.simulation.fencing.drill_episodes --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
 
 sabotage: $(ready) ## deliberately broken daemons: which seed, seam or story catches each
 	@$(bin)/python -m tests.simulation.every_sabotage

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from fencing.devices import DeviceUse
 from membership.ledger import Fact
 from reconciler.actions import Done, Retry
 from reconciler.messages import (
@@ -15,6 +16,7 @@ from reconciler.messages import (
     CallReturned,
     ClaimTerm,
 )
+from reconciler.power import PowerOff, PowerOn, PowerSwitched
 from tests.edge.outreach_rig import (
     Rig,
     perform,
@@ -135,3 +137,36 @@ async def test_whether_it_is_permitted_is_asked_after_the_wait_for_peers() -> No
         rig.peers.holding.set()
     assert rig.events == [CallReturned(txn="t", answer=Retry(reason="LeaseOver"))]
     assert "perform t" not in rig.done
+
+
+# --- fence devices and what was shared before -------------------------------------------------------
+
+
+BMC = DeviceUse(device="bmc/xen2", node="xen2", agent="fence_ipmilan")
+
+
+@pytest.mark.parametrize("effect", [PowerOff, PowerOn])
+async def test_nothing_is_switched_before_peers_have_what_it_rests_on(
+    effect: type[PowerOff | PowerOn],
+) -> None:
+    rig = Rig()
+    rig.peers.holding.clear()
+    async with asyncio.TaskGroup() as tasks:
+        switch = effect(node="xen2", round=7, devices=(BMC,))
+        rig.hands(tasks.create_task).carry_out([share("live-drill"), switch])
+        await asyncio.sleep(0.05)
+        assert rig.events == []
+        rig.peers.holding.set()
+    assert [type(event) for event in rig.events] == [PowerSwitched]
+
+
+@pytest.mark.parametrize("effect", [PowerOff, PowerOn])
+async def test_nothing_is_switched_of_which_too_few_know(
+    effect: type[PowerOff | PowerOn],
+) -> None:
+    rig = Rig()
+    rig.least = 9
+    await rig.carried_out(share("live-drill"), effect(node="xen2", round=7, devices=(BMC,)))
+    (event,) = rig.events
+    assert isinstance(event, PowerSwitched)
+    assert event.messages == {"bmc/xen2": "facts are shared with too few"}
