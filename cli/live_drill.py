@@ -41,6 +41,9 @@ def tried(run: Invocation, node: str, reason: str, device: str, *, yes: bool) ->
     if status is None or drill is None:
         message = f"the drill of {node} is not over in time; it goes on, and gives the power back"
         raise failure("timeout", "Timeout", message, "cxm status; cxm events")
+    for row in status.devices:
+        if row.node == node and not row.by_hand and not row.usable:
+            run.note(f"node/{node} {row.device} proves nothing yet: {row.message}")
     verdict = _VERDICTS.get(Found(drill.found), Verdict.PARTIAL)
     return Finding(str(verdict), {"drill": drill_data(drill)}, drill_lines(drill), status.cluster)
 

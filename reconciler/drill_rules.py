@@ -23,8 +23,8 @@ from reconciler.observed import ObservedNode, ObservedVM
 from reconciler.probing import has_daemon
 from schema.model import Node
 
-UNREAD = "Unread"
-"""Reason of a refusal that a look at the devices may overcome."""
+UNREAD, UNSEEN = "Unread", "NotObserved"
+"""Reasons of refusals that a look at the devices, or at the pool, may overcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,7 @@ def _of_the_moment(node: Node, at: Hearing) -> Iterator[Refusal]:
     if why is not None:
         yield Refusal("Frozen", f"it is {why}: cxm thaw node/{node.name}")
     if not at.acts or not at.fresh:
-        yield Refusal(
-            "NotObserved", "the pool is not seen well enough just now: look at cxm status"
-        )
+        yield Refusal(UNSEEN, "the pool is not seen well enough just now: look at cxm status")
 
 
 def _of_the_node(node: Node, host: ObservedNode, at: Hearing) -> Iterator[Refusal]:

@@ -21,7 +21,7 @@ from membership.view import PeerState
 from reconciler.accusing import Hearing
 from reconciler.adoption import adopt
 from reconciler.deaths import Deaths, tried
-from reconciler.drill_rules import UNREAD, Readings, Refusal, unfit
+from reconciler.drill_rules import UNREAD, UNSEEN, Readings, Refusal, unfit
 from reconciler.drilling import key
 from reconciler.leading import Moves
 from reconciler.observed import ObservedNode
@@ -136,7 +136,7 @@ class LiveDrilling:
             self._off(case, at, wants)
         elif refusal.reason == UNREAD:
             self._read(case, at, wants)
-        else:
+        elif refusal.reason != UNSEEN:
             self._go(Step.REFUSED, drill, Found.REFUSED, refusal.message, at, wants)
 
     def _read(self, case: _Case, at: Hearing, wants: Moves) -> None:
@@ -253,9 +253,8 @@ def _boot(case: _Case, at: Hearing) -> str:
 
 
 def _window_s(at: Hearing) -> float:
-    """Nobody's silence is sure before it has lasted for `deadAfter` and two questions have failed."""
-    beat = at.desired.cluster.heartbeat
-    return max(WINDOW_S, 2.0 * beat.dead_after_s)
+    """Who falls at the end of it is known to have by `deadAfter` later."""
+    return WINDOW_S + at.desired.cluster.heartbeat.dead_after_s
 
 
 def _seen(case: _Case, own: _Own, at: Hearing) -> Seen:

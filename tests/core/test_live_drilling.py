@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from fencing.devices import Level, levels
 from fencing.ladder import Power, Reading
-from fencing.live_drill import CALM_S, DOUBT_S, GONE_S, WINDOW_S
+from fencing.live_drill import CALM_S, DOUBT_S, GONE_S
+from fencing.live_drill import WINDOW_S as LISTENED_S
 from membership.ledger import Drain, Fact, FactValue, Freeze, Hold, Ledger
 from membership.proofs import LIVE_DRILL, Drill, DrillStage, Found, LiveDrill, Tie
 from membership.roster import Voters
@@ -46,6 +47,7 @@ TREE = desired(
 )
 DRAIN = Drain(node="xen2", until_epoch_s=None, reason="a drill", by="alice")
 SHUT: Mapping[str, Mapping[str, object]] = {"xen2": {"enabled": False}}
+WINDOW_S = LISTENED_S + TREE.cluster.heartbeat.dead_after_s
 ON = {"left": "on", "right": "on"}
 OFF = {"left": "off", "right": "off"}
 
@@ -449,6 +451,13 @@ def test_what_is_forbidden_by_the_time_it_is_begun_is_not_begun() -> None:
         Found.REFUSED,
         [],
     )
+
+
+def test_one_that_may_not_act_yet_waits_with_it() -> None:
+    case = Drilled()
+    at = with_parts(case.hearing(None), acts=False)
+    wants = case.machine.step(at, accused(at), readings(at, ON))
+    assert (wants.facts, wants.effects) == ([], [])
 
 
 def test_a_successor_reads_the_devices_before_it_begins_and_not_for_ever() -> None:
