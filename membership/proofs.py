@@ -204,8 +204,9 @@ class LiveDrill(Value, tag="live-drill", frozen=True, kw_only=True):
     """`node` is to be switched off by `devices`, to see who falls silent, and on again. Key `live-drill`:
     there is one at a time. `by` wants it for `reason`; one that was not begun by `until_epoch_s` never is.
 
-    `boot` is the one of the node's daemon before. `found` is what was seen while it was off, None before
-    that; `message` says it for people.
+    `boot` is the one of the node's daemon before, `wirings` those of the devices that were switched off:
+    a tree may change meanwhile. `found` is what was seen while it was off, None before that; `message` says
+    it for people.
     """
 
     id: str
@@ -217,6 +218,7 @@ class LiveDrill(Value, tag="live-drill", frozen=True, kw_only=True):
     reason: str
     until_epoch_s: float
     boot: str = ""
+    wirings: Mapping[str, str] = field(default_factory=dict)
     found: Found | None = None
     message: str = ""
 

@@ -102,6 +102,8 @@ def _of_the_node(node: Node, host: ObservedNode, at: Hearing) -> Iterator[Refusa
         yield Refusal(
             "DaemonSilent", f"its daemon is not heard before: look at cxm members {node.name}"
         )
+    elif not peer.boot:
+        yield Refusal("NoBoot", "its daemon does not tell in which boot it lives: upgrade it")
 
 
 def _of_what_is_on_it(node: Node, host: ObservedNode, at: Hearing) -> Iterator[Refusal]:

@@ -150,7 +150,9 @@ class LiveDrilling:
         """The fact first: the effect waits until enough voters know it."""
         drill, peer = case.drill, at.view.peers[case.node.name]
         message = f"{', '.join(drill.devices)}: {drill.by}: {drill.reason}"
-        after = replace(drill, stage=TABLE[drill.stage, Step.BEGUN], boot=peer.boot)
+        wirings = {use.device: use.wiring for use in case.uses}
+        stage = TABLE[drill.stage, Step.BEGUN]
+        after = replace(drill, stage=stage, boot=peer.boot, wirings=wirings)
         wants.entries.append(Drilled(node=drill.node, stage="begun", message=message))
         wants.facts.append((LIVE_DRILL, after, at.view.term))
         wants.effects.append(PowerOff(node=drill.node, round=DRILL_OFF, devices=case.uses))
@@ -303,16 +305,18 @@ def _toolstack_silent(name: str, node: Node | None, at: Hearing) -> Iterator[boo
 
 
 def _told(case: _Case, found: Found, message: str, at: Hearing) -> Iterator[tuple[str, Drill, int]]:
-    """What is known of each device from now on, whoever leads."""
+    """What is known of each device from now on, whoever leads. Of one that the tree reaches in another way
+    by now nothing was shown."""
     ties = {Found.BOUND: Tie.DRILL, Found.CROSSED: Tie.OTHER}
-    for use in case.uses:
+    switched = case.drill.wirings
+    for use in (use for use in case.uses if use.wiring == switched.get(use.device)):
         name = key(use.device, use.node)
         before = at.ledger.get(name, Drill)
         if before is None or before.host != case.host.uuid:
             before = Drill(device=use.device, node=use.node, host=case.host.uuid)
         live = Live(
             found=found,
-            devices=tuple(each.device for each in case.uses),
+            devices=case.drill.devices,
             wiring=use.wiring,
             boot=case.drill.boot,
             at_epoch_s=at.now.epoch_s,

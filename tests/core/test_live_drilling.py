@@ -169,6 +169,10 @@ def test_not_unless_it_is_heard_and_all_others_are(state: PeerState) -> None:
     assert refusal(heard({"xen3": Peer(state=state)})) == "OthersUnwell"
 
 
+def test_not_where_a_new_boot_could_not_be_told() -> None:
+    assert refusal(heard({"xen2": Peer(state=PeerState.ALIVE, sees=NAMES)})) == "NoBoot"
+
+
 def test_not_where_nobody_would_lead_without_it() -> None:
     at = heard()
     pair = replace(at.view, voters=Voters(epoch=1, names=("xen1", "xen2")))
@@ -259,7 +263,7 @@ class Drilled:
     said: list[str] = field(default_factory=list)
 
     def hearing(self, states: Mapping[str, Peer] | None, *silent: str) -> Hearing:
-        known = ledger((LIVE_DRILL, self.drill), *self.facts.items())
+        known = ledger(*self.facts.items(), (LIVE_DRILL, self.drill))
         probing = failing(*silent, at_s=MONO_S + self.at_s) if silent else None
         return heard(states, known=known, at_s=self.at_s, probing=probing)
 
@@ -305,7 +309,9 @@ def test_it_is_known_before_anything_is_switched_off() -> None:
     wants = case.step()
     ((key, value, term),) = wants.facts
     assert (key, term) == (LIVE_DRILL, 3)
-    assert value == replace(ASKED, stage=DrillStage.OFF, boot="xen2-1")
+    assert isinstance(value, LiveDrill)
+    assert (value.stage, value.boot) == (DrillStage.OFF, "xen2-1")
+    assert value.wirings.keys() == {"left", "right"}
     (effect,) = wants.effects
     assert isinstance(effect, PowerOff)
     assert [use.device for use in effect.devices] == ["left", "right"]
@@ -325,6 +331,35 @@ def test_a_node_that_fell_silent_alone_is_bound_when_it_is_back_in_a_new_boot() 
     assert case.drill.stage is DrillStage.OVER
     assert (case.live(), case.live("right")) == (Found.BOUND, Found.BOUND)
     assert case.said == ["PowerOff", "LookAtPower", "PowerOn", "LookAtPower"]
+
+
+def test_of_an_outlet_that_is_another_one_by_then_nothing_was_shown() -> None:
+    """Nor is the other one bound by itself: it was off together with one that nobody knows."""
+    case = Drilled()
+    case.off()
+    case.step(SILENT, "xen2", after_s=WINDOW_S)
+    case.drill = replace(case.drill, wirings={**case.drill.wirings, "right": "another"})
+    case.step(SILENT, "xen2")
+    case.switched(DRILL_ON)
+    case.step(BACK)
+    case.looked(ON)
+    case.step(BACK)
+    assert (case.live(), case.live("right")) == (Found.BOUND, None)
+    fact = case.facts["drill/left/xen2"]
+    assert isinstance(fact, Drill)
+    assert fact.live is not None
+    assert fact.live.devices == ("left", "right")
+
+
+def test_one_that_has_left_the_level_by_then_is_part_of_it() -> None:
+    case = Drilled()
+    case.off()
+    case.drill = replace(case.drill, devices=("left", "right", "gone"))
+    case.step(after_s=WINDOW_S)
+    fact = case.facts["drill/left/xen2"]
+    assert isinstance(fact, Drill)
+    assert fact.live is not None
+    assert fact.live.devices == ("left", "right", "gone")
 
 
 def test_one_that_comes_back_in_its_old_boot_was_never_off() -> None:
