@@ -19,7 +19,6 @@ from fencing.live_drill import CALM_S, GONE_S, TABLE, WINDOW_S, Seen, Step, cros
 from membership.proofs import LIVE_DRILL, Drill, DrillStage, Found, Live, LiveDrill, Tie
 from membership.view import PeerState
 from reconciler.accusing import Hearing
-from reconciler.adoption import adopt
 from reconciler.deaths import Deaths, tried
 from reconciler.drill_rules import UNREAD, UNSEEN, Readings, Refusal, unfit
 from reconciler.drilling import key
@@ -234,7 +233,7 @@ class LiveDrilling:
 
 
 def _case(drill: LiveDrill, at: Hearing) -> _Case | None:
-    nodes = adopt(at.desired, at.observed).nodes
+    nodes = at.adoption.nodes
     found = next(((n, h) for n, h in nodes if n.name == drill.node and h.uuid == drill.host), None)
     if found is None:
         return None

@@ -6,250 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as with_parts
 
-import pytest
 from msgspec.structs import replace
 
-from fencing.devices import Level, levels
-from fencing.ladder import Power, Reading
 from fencing.live_drill import CALM_S, DOUBT_S, GONE_S
-from fencing.live_drill import WINDOW_S as LISTENED_S
-from membership.ledger import Drain, Fact, FactValue, Freeze, Hold, Ledger
+from membership.ledger import FactValue, Ledger
 from membership.proofs import LIVE_DRILL, Drill, DrillStage, Found, LiveDrill, Tie
-from membership.roster import Voters
 from membership.view import Peer, PeerState
 from reconciler.accusing import Hearing, accused
-from reconciler.drill_rules import Refusal, level_to_try, unfit
-from reconciler.drilling import Seen
 from reconciler.leading import Moves
 from reconciler.live_drilling import DRILL_LOOK, DRILL_OFF, DRILL_ON, LiveDrilling
-from reconciler.observed import Operation
 from reconciler.power import DeviceFound, LookAtPower, PowerLooked, PowerOff, PowerSwitched
-from reconciler.probing import Probing
-from tests.core.court import EPOCH_S, MONO_S, NAMES, NODE, WEB, failing, hearing, host, runs_on
-from tests.core.stage import desired
-
-PDU = {
-    "agent": "fence_apc_snmp",
-    "options": {"ip": "10.0.1.1", "snmp_version": "2c"},
-    "credentialsRef": "pdu",
-    "plugs": {"xen2": "2"},
-}
-TREE = desired(
-    cluster={"fencing": {"agent": "fence_ipmilan"}},
-    nodes={
-        "xen1": {**NODE, "bmc": "10.0.0.1"},
-        "xen2": {**NODE, "fencing": "both"},
-        "xen3": {**NODE, "bmc": "10.0.0.3"},
-    },
-    vms={"web1": {"state": "running"}},
-    policies={"both": {"levels": [["left", "right"], ["spare"]]}},
-    devices={"left": PDU, "right": {**PDU, "plugs": {"xen2": "7"}}, "spare": PDU},
+from tests.core.court import MONO_S, failing
+from tests.core.drills import (
+    ASKED,
+    BACK,
+    FALLEN,
+    HELD,
+    OFF,
+    ON,
+    SILENT,
+    WINDOW_S,
+    heard,
+    ledger,
+    readings,
 )
-DRAIN = Drain(node="xen2", until_epoch_s=None, reason="a drill", by="alice")
-SHUT: Mapping[str, Mapping[str, object]] = {"xen2": {"enabled": False}}
-WINDOW_S = LISTENED_S + TREE.cluster.heartbeat.dead_after_s
-ON = {"left": "on", "right": "on"}
-OFF = {"left": "off", "right": "off"}
-
-
-def ledger(*more: tuple[str, FactValue]) -> Ledger:
-    said: tuple[tuple[str, FactValue], ...] = (
-        ("drain/xen2", DRAIN),
-        (f"may-run/{WEB}", runs_on("xen3")),
-        *more,
-    )
-    return Ledger().merge(
-        Fact(key=key, term=3, seq=seq, at_epoch_s=EPOCH_S, value=value)
-        for seq, (key, value) in enumerate(said, start=1)
-    )
-
-
-def heard(
-    states: Mapping[str, Peer] | None = None,
-    *,
-    known: Ledger | None = None,
-    at_s: float = 0.0,
-    probing: Probing | None = None,
-    hosts: Mapping[str, Mapping[str, object]] = SHUT,
-    on: str = "xen3",
-) -> Hearing:
-    """xen2 is drained, closed and empty; the pool's master is xen1."""
-    boots = {name: Peer(state=PeerState.ALIVE, sees=NAMES, boot=f"{name}-1") for name in NAMES}
-    found = hearing(
-        boots | dict(states or {}),
-        ledger=known if known is not None else ledger(),
-        probing=probing,
-        wished=TREE,
-        hosts=hosts,
-        on=on,
-        at_s=at_s,
-    )
-    master = replace(found.observed.pool, master=host("xen1"))
-    view = replace(found.view, voters=Voters(epoch=1, names=NAMES))
-    return with_parts(found, observed=replace(found.observed, pool=master), view=view, acts=True)
-
-
-def readings(
-    at: Hearing, powers: Mapping[str, str], tie: Tie = Tie.NONE
-) -> dict[tuple[str, str], Seen]:
-    return {
-        ("xen2", name): Seen(Reading(name, Power(power)), tie, at.now.mono_s)
-        for name, power in powers.items()
-    }
-
-
-def refusal(at: Hearing, powers: Mapping[str, str] = ON, tie: Tie = Tie.NONE) -> str:
-    """The word by which xen2 is not tried; "" where it is."""
-    node = at.desired.nodes["xen2"]
-    real = at.observed.nodes[host("xen2")]
-    level = chosen(at)
-    assert not isinstance(level, Refusal)
-    found = unfit(node, real, level, at, accused(at), readings(at, powers, tie))
-    return found.reason if found is not None else ""
-
-
-def chosen(at: Hearing, device: str = "") -> Level | Refusal:
-    return level_to_try(levels(at.desired, "xen2"), device, at.observed.nodes[host("xen2")], at)
-
-
-# --- what forbids it ------------------------------------------------------------------------------------
-
-
-def test_a_node_that_is_empty_closed_and_heard_is_tried() -> None:
-    assert refusal(heard()) == ""
-
-
-HELD: tuple[str, FactValue] = ("hold/H", Hold(id="H", reason="smoke", by="alice"))
-FROZEN: tuple[str, FactValue] = (
-    "freeze/node/xen2",
-    Freeze(object="node/xen2", scopes=("fencing",), until_epoch_s=None, reason="a look", by="bob"),
-)
-
-
-@pytest.mark.parametrize(
-    ("fact", "reason"), [(HELD, "Held"), (FROZEN, "Frozen")], ids=["hold", "freeze"]
-)
-def test_what_forbids_fencing_forbids_it(fact: tuple[str, FactValue], reason: str) -> None:
-    assert refusal(heard(known=ledger(fact))) == reason
-
-
-def test_only_in_maintenance() -> None:
-    known = Ledger().merge([fact for fact in ledger().facts.values() if fact.key != "drain/xen2"])
-    assert refusal(heard(known=known)) == "NotInMaintenance"
-
-
-@pytest.mark.parametrize(
-    ("shown", "reason"),
-    [
-        ({"enabled": True}, "Open"),
-        ({"enabled": False, "operations": (Operation(kind="VM.start"),)}, "InFlight"),
-    ],
-)
-def test_not_while_the_pool_may_put_anything_there(
-    shown: Mapping[str, object], reason: str
-) -> None:
-    assert refusal(heard(hosts={"xen2": shown})) == reason
-
-
-def test_not_while_a_vm_is_there_or_may_be() -> None:
-    assert refusal(heard(on="xen2")) == "Occupied"
-    assert refusal(heard(known=ledger((f"may-run/{WEB}", runs_on("xen2"))))) == "Occupied"
-
-
-def test_not_the_leader_nor_the_master() -> None:
-    at = heard()
-    assert refusal(with_parts(at, me="xen2")) == "Oneself"
-    master = replace(at.observed.pool, master=host("xen2"))
-    assert refusal(with_parts(at, observed=replace(at.observed, pool=master))) == "PoolMaster"
-
-
-@pytest.mark.parametrize("state", [PeerState.SUSPECT, PeerState.DEAD, PeerState.LEFT])
-def test_not_unless_it_is_heard_and_all_others_are(state: PeerState) -> None:
-    assert refusal(heard({"xen2": Peer(state=state)})) == "DaemonSilent"
-    assert refusal(heard({"xen3": Peer(state=state)})) == "OthersUnwell"
-
-
-def test_not_where_a_new_boot_could_not_be_told() -> None:
-    assert refusal(heard({"xen2": Peer(state=PeerState.ALIVE, sees=NAMES)})) == "NoBoot"
-
-
-def test_not_where_nobody_would_lead_without_it() -> None:
-    at = heard()
-    pair = replace(at.view, voters=Voters(epoch=1, names=("xen1", "xen2")))
-    assert refusal(with_parts(at, view=pair)) == "TooFewVoters"
-    disk = replace(at.view, voters=Voters(epoch=1, names=("xen1", "xen2"), disk=True))
-    assert refusal(with_parts(at, view=disk)) == ""
-
-
-def test_not_by_one_that_may_not_act() -> None:
-    assert refusal(with_parts(heard(), acts=False)) == "NotObserved"
-
-
-@pytest.mark.parametrize(
-    ("powers", "reason"),
-    [
-        ({"left": "on"}, "Unread"),
-        ({"left": "on", "right": "off"}, "NotOn"),
-        ({"left": "unknown", "right": "on"}, "NotOn"),
-    ],
-)
-def test_not_unless_each_device_says_on(powers: Mapping[str, str], reason: str) -> None:
-    assert refusal(heard(), powers) == reason
-
-
-def test_not_by_a_device_that_names_another_server() -> None:
-    assert refusal(heard(), ON, Tie.OTHER) == "Crossed"
-
-
-def test_what_was_read_long_ago_is_read_again() -> None:
-    at = heard()
-    node, real, level = at.desired.nodes["xen2"], at.observed.nodes[host("xen2")], chosen(at)
-    assert not isinstance(level, Refusal)
-    found = unfit(node, real, level, at, accused(at), readings(heard(at_s=-60.0), ON))
-    assert found is not None
-    assert found.reason == "Unread"
-
-
-# --- which devices --------------------------------------------------------------------------------------
-
-
-def names(found: Level | Refusal) -> list[str] | str:
-    return found.reason if isinstance(found, Refusal) else [use.device for use in found]
-
-
-def trial(device: str, tie: Tie) -> tuple[str, FactValue]:
-    drill = Drill(device=device, node="xen2", host=host("xen2"), tie=tie)
-    return f"drill/{device}/xen2", drill
-
-
-def test_the_first_level_that_is_not_bound_is_tried() -> None:
-    assert names(chosen(heard())) == ["left", "right"]
-    tied = [trial("left", Tie.DRILL), trial("right", Tie.DRILL)]
-    assert names(chosen(heard(known=ledger(*tied)))) == ["spare"]
-    tied.append(trial("spare", Tie.IDENTITY))
-    at = heard(known=ledger(*tied))
-    assert names(chosen(at)) == "Bound"
-    assert names(chosen(at, "right")) == ["left", "right"]
-    assert names(chosen(at, "nobody")) == "UnknownDevice"
-
 
 # --- from asked to over ---------------------------------------------------------------------------------
-
-
-ASKED = LiveDrill(
-    id="D-3-9",
-    node="xen2",
-    host=host("xen2"),
-    devices=("left", "right"),
-    stage=DrillStage.ASKED,
-    by="alice",
-    reason="new cables",
-    until_epoch_s=EPOCH_S + 120.0,
-)
-FALLEN = Peer(state=PeerState.DEAD, last_heard_s=20.0)
-DEAF = {name: Peer(state=PeerState.ALIVE, sees=("xen1", "xen3")) for name in ("xen1", "xen3")}
-SILENT = {**DEAF, "xen2": FALLEN}
-BACK = {"xen2": Peer(state=PeerState.ALIVE, sees=NAMES, boot="xen2-2")}
 
 
 @dataclass

@@ -30,7 +30,7 @@ from reconciler.facts import Facts
 from reconciler.messages import READING, AskBootstrap, AskConfirmOff, AskLiveDrill
 from reconciler.oaths import bootstrap, confirm_off, live_drill
 from reconciler.revisions import Revisions
-from tests.core import test_live_drilling as drills
+from tests.core import drills
 from tests.core.test_blackout import AFTER, site
 from tests.plan.expansion import identity
 
