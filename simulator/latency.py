@@ -1,7 +1,7 @@
 """How long things take: log-normal draws around published medians, from the one source of chance.
 
 The medians and 95th percentiles are engineering estimates of real pools; a pool file's ``latency``
-replaces a median and keeps the spread. All figures are seconds at speed 1.
+replaces a median and keeps the spread, or both. All figures are seconds at speed 1.
 """
 
 import math
@@ -70,18 +70,19 @@ POWER_ON_WITHIN_S = 600.0
 
 
 class Latencies:
-    """Draws durations. ``overrides`` are medians in seconds."""
+    """Draws durations. ``overrides`` are medians and 95th percentiles in seconds, as in MEDIANS."""
 
-    def __init__(self, chance: random.Random, overrides: Mapping[str, float]) -> None:
+    def __init__(
+        self, chance: random.Random, overrides: Mapping[str, tuple[float, float]]
+    ) -> None:
         assert overrides.keys() <= MEDIANS.keys(), overrides
         self._chance = chance
-        self._overrides = overrides
+        self._known = {**MEDIANS, **overrides}
 
     def draw(self, name: str) -> float:
         """One duration in seconds."""
-        median, p95 = MEDIANS[name]
-        sigma = math.log(p95 / median) / _Z95
-        return self._overrides.get(name, median) * self._chance.lognormvariate(0.0, sigma)
+        median, p95 = self._known[name]
+        return median * self._chance.lognormvariate(0.0, _sigma(median, p95))
 
     def draw_tcp_patience(self) -> float:
         """Real seconds until a connection to nowhere fails."""
@@ -90,7 +91,10 @@ class Latencies:
 
     def draw_at_least_median(self, name: str) -> float:
         """One duration from the slower half."""
-        median, p95 = MEDIANS[name]
-        sigma = math.log(p95 / median) / _Z95
-        factor = math.exp(abs(self._chance.gauss(0.0, sigma)))
-        return self._overrides.get(name, median) * factor
+        median, p95 = self._known[name]
+        return median * math.exp(abs(self._chance.gauss(0.0, _sigma(median, p95))))
+
+
+def _sigma(median: float, p95: float) -> float:
+    """Of what takes no time at all there is no spread."""
+    return math.log(p95 / median) / _Z95 if median else 0.0

@@ -120,8 +120,8 @@ class OutletSpec:
 
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
-    """A whole pool. ``latency`` maps operations to medians in seconds that replace the defaults;
-    slaves copy the database every ``db_sync_interval_s``."""
+    """A whole pool. ``latency`` maps operations to medians and 95th percentiles in seconds that
+    replace the defaults; slaves copy the database every ``db_sync_interval_s``."""
 
     uuid: str
     name: str
@@ -132,7 +132,7 @@ class PoolSpec:
     networks: tuple[NetworkSpec, ...] = ()
     vms: tuple[VmSpec, ...] = ()
     bmcs: tuple[BmcSpec | OutletSpec, ...] = ()
-    latency: Mapping[str, float] = field(default_factory=dict)
+    latency: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     db_sync_interval_s: float = 300.0
 
 
@@ -401,12 +401,25 @@ def _texts(place: str, node: object) -> dict[str, str]:
     return {_text(place, key): _text(place, value) for key, value in node.items()}
 
 
-def _latency(place: str, node: object) -> dict[str, float]:
+def _latency(place: str, node: object) -> dict[str, tuple[float, float]]:
     if not isinstance(node, dict):
         raise SpecError(place, f"expected a mapping, found {node!r}")
     for key in node:
         _refers(place, _text(place, key), set(MEDIANS))
-    return {key: _span(place, value) for key, value in node.items()}
+    return {key: _spread(f"{place}.{key}", value, MEDIANS[key]) for key, value in node.items()}
+
+
+def _spread(place: str, node: object, usual: tuple[float, float]) -> tuple[float, float]:
+    """A median, whose 95th percentile is as far from it as usual; or both, in a list."""
+    if not isinstance(node, list):
+        median = _span(place, node)
+        return median, median * (usual[1] / usual[0])
+    if len(node) != 2:
+        raise SpecError(place, f"expected a median, or [median, 95th percentile], found {node!r}")
+    median, p95 = (_span(place, item) for item in node)
+    if not 0.0 < median <= p95:
+        raise SpecError(place, f"the 95th percentile is below the median, or that is 0: {node!r}")
+    return median, p95
 
 
 def _uuid(place: str, node: object) -> str:

@@ -165,7 +165,7 @@ class Cluster:
         ready = FOLDER / "ready.json"
         options = ("--dir", FOLDER / "pool", "--ready-file", ready, *self.pool_options())
         pool = FOLDER / "pool.yaml"
-        pool.write_text(POOL_FILE.read_text("utf-8") + self.pool_extras(), "utf-8")
+        pool.write_text(self.pool_as(POOL_FILE.read_text("utf-8")), "utf-8")
         self._child("sim", BIN / "cxm", "sim", pool, *options)
         until(ready.is_file, 30.0, "the simulated pool answers")
         shown: dict[str, Any] = json.loads(ready.read_bytes())
@@ -173,9 +173,9 @@ class Cluster:
         self.pool_is_ready(shown)
         return shown
 
-    def pool_extras(self) -> str:
-        """What else the pool's file says."""
-        return ""
+    def pool_as(self, text: str) -> str:
+        """Hook: the pool's file, as it is to be simulated."""
+        return text
 
     def pool_options(self) -> tuple[str, ...]:
         """What else the simulator is started with."""

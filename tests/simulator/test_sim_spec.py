@@ -1,7 +1,10 @@
 """Pool files: what they mean, and what is said of bad ones."""
 
+from random import Random
+
 import pytest
 
+from simulator.latency import Latencies
 from simulator.spec import SpecError, load_spec
 
 GOOD = """
@@ -25,7 +28,15 @@ def test_units_defaults_and_references() -> None:
     assert (vm.memory, vm.memory_min, vm.power_state) == (3 << 29, 3 << 29, "Running")
     assert (vm.guest.boot, vm.guest.shutdown, vm.guest.dirty) == (0.2, 5.0, 1 << 20)
     assert spec.srs[0].hosts == ("xen1",)
-    assert (spec.seed, spec.latency) == (1, {"migrate": 60.0})
+    assert (spec.seed, spec.latency) == (1, {"migrate": (60.0, 96.0)})
+
+
+def test_a_latency_keeps_its_usual_spread_or_says_its_own() -> None:
+    own = load_spec(GOOD.replace("migrate: 1m", "migrate: [1m, 61s], start: 0s"))
+    assert own.latency == {"migrate": (60.0, 61.0), "start": (0.0, 0.0)}
+    drawn = Latencies(Random(1), own.latency)
+    assert all(58.0 < drawn.draw("migrate") < 62.0 for _ in range(100))
+    assert drawn.draw("start") == drawn.draw_at_least_median("start") == 0.0
 
 
 BAD = {
@@ -35,7 +46,9 @@ BAD = {
     "{boot: 200ms": ("{boots: 200ms", r"vms\[0\]\.guest: unknown key 'boots'; did you mean 'boot'"),
     "vcpus: 2": ("vcpus: 0", r"vms\[0\]\.vcpus: expected a whole number above 0, found 0"),
     "users: {root: secret}": ("users: {root: 1}", r"users: expected text, found 1"),
-    "migrate: 1m": ("migrate: 1", r"latency: expected a span of time such as 5s"),
+    "migrate: 1m": ("migrate: 1", r"latency\.migrate: expected a span of time such as 5s"),
+    " {migrate: 1m}": (" {migrate: [1m]}", r"latency\.migrate: expected a median, or \[median, "),
+    ": {migrate: 1m}": (": {migrate: [1m, 1s]}", r"latency\.migrate: the 95th percentile is below"),
     "{migrate: 1m}": ("{migrat: 1m}", r"latency: no such name 'migrat'; did you mean 'migrate'"),
     "32e33fd3-3b35-5356-db4b-705c67f4c203": ("32e33fd3", r"srs\[0\]\.uuid: '32e33fd3' is no uuid"),
     "0d8c32ac-37a0-54e1-72ff-0f5518d3f789": (
