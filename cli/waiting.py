@@ -49,16 +49,24 @@ class Watcher:
     pause_s: float = _SHORTEST_S
     absent_since_s: float | None = None
     spoke_s: float = _NEVER
+    began_s: float = field(default_factory=time.monotonic)
+    asked_s: float = _NEVER
+    """When the newest status was asked for."""
 
     def status(self) -> Status | None:
         """The newest status; None while the daemon is away for a moment. Raises Failure."""
-        before_s = time.monotonic()
+        before_s = self.asked_s = time.monotonic()
         status = self.ask(lambda control: control.status())
         if status is None:
             return None
         cost_s = time.monotonic() - before_s
         self.pause_s = min(_LONGEST_S, max(_SHORTEST_S, cost_s * _SHARE_OF_COST))
         return asking.of_cluster(self.run, status)
+
+    def since_begun(self, age_s: float | None) -> bool:
+        """Whether what was that old in the newest status was so after this wait began: what somebody did
+        just before shows in nothing older."""
+        return age_s is not None and self.asked_s - age_s > self.began_s
 
     def ask(self, request: Callable[[Control], T]) -> T | None:
         """The answer to a request; None while the daemon is away for a moment. Raises Failure."""
@@ -171,11 +179,19 @@ def calm(status: Status) -> bool:
     return status.plan.empty and not status.in_flight
 
 
-def proven(status: Status) -> bool:
-    """The daemon has proven that all of the target is as desired, from what it saw just now."""
-    age_s, revision = status.converged_age_s, status.revision
-    recent = age_s is not None and age_s <= STALE_AFTER_S
-    return recent and revision.converged == revision.target
+def proven(watch: Watcher, status: Status) -> bool:
+    """The daemon has proven that all of the target is as desired, from what it saw since we wait."""
+    revision = status.revision
+    return watch.since_begun(status.converged_age_s) and revision.converged == revision.target
+
+
+def seen(watch: Watcher, status: Status) -> bool:
+    """Since we wait the pool was seen, and every node heard that is believed alive: one that has just
+    died is believed so for a while, and all of its VMs to run."""
+    seen = status.observation
+    return (
+        seen is not None and watch.since_begun(seen.age_s) and watch.since_begun(seen.heard_age_s)
+    )
 
 
 def all_in(status: Status, condition: Condition) -> bool:

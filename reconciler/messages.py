@@ -230,7 +230,7 @@ Event = (
 
 
 class AskLook(Frozen, tag_field="ask", tag="look", frozen=True, kw_only=True):
-    """Look at Subversion now (the post-commit hook, `cxm apply`, `cxm wait`)."""
+    """Look at Subversion and the pool now (the post-commit hook, `cxm apply`, `cxm wait`)."""
 
 
 class AskApply(Frozen, tag_field="ask", tag="apply", frozen=True, kw_only=True):

@@ -227,6 +227,7 @@ class Reconciler:
             self._follow(self._revisions.approve(decision.approve, self._ledger.target), now)
         if decision.look:
             reply = replace(reply, look=self._looking.asked(now))
+            self._effects.append(Refresh())
         if decision.read:
             self._read_devices(decision.read, now)
         if decision.hand_over is not None:

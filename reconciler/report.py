@@ -14,7 +14,7 @@ from reconciler.inflight import operations_on
 from reconciler.journal import InFlight
 from reconciler.observed import ObservedVM
 from reconciler.report_fencing import bounds, devices, drill, locks
-from reconciler.report_nodes import nodes, verdict_on
+from reconciler.report_nodes import heard_age_s, nodes, verdict_on
 from reconciler.report_peers import leadership, peers
 from reconciler.revisions import HeadState, summary
 from reconciler.status import (
@@ -95,12 +95,14 @@ def _observation(facts: Facts, now: Now) -> Observation | None:
     if observed is None:
         return None
     age_s = observed.age_s(now.mono_s)
+    at, deaths = facts.hearing, facts.deaths
     return Observation(
         at=rfc3339(now.epoch_s - age_s),
         by=observed.by,
         age_s=round(age_s, 3),
         complete=observed.complete and not facts.stale(now),
         missing=observed.missing,
+        heard_age_s=heard_age_s(at, deaths) if at is not None and deaths is not None else None,
     )
 
 

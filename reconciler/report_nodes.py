@@ -6,11 +6,16 @@ from collections.abc import Iterator, Mapping
 
 from fencing.judgement import Belief, Verdict
 from membership.proofs import Unproven
+from membership.view import PeerState
+from reconciler.accusing import Hearing
+from reconciler.deaths import Deaths
 from reconciler.facts import Facts
 from reconciler.memory import room
 from reconciler.observed import ObservedNode
 from reconciler.placement import has_domain
+from reconciler.probing import asked, has_daemon
 from reconciler.status import Condition, Health, NodeStatus
+from schema.model import Node
 
 STATES: Mapping[Belief, str] = {
     Belief.WATCHED: "silent",
@@ -55,6 +60,28 @@ def nodes(facts: Facts, rows: Mapping[str, Health]) -> Iterator[NodeStatus]:
             certificate=verdict.message.removeprefix("certificate ") if dead else "",
             remedy=facts.deaths.way_out(node.name) if held and facts.deaths else verdict.remedy,
         )
+
+
+def heard_age_s(at: Hearing, deaths: Deaths) -> float | None:
+    """For how long, at most, nothing was heard of some node that is believed alive: of its daemon, or of
+    its toolstack where it has none. None where one was never heard since this daemon's start; 0 where
+    nobody is asked, since one daemon is the whole cluster."""
+    ages = [
+        _heard_s(at.desired.nodes[name], at)
+        for name, verdict in deaths.verdicts.items()
+        if verdict.belief is Belief.WELL and name in at.desired.nodes and name != at.me
+    ]
+    return None if None in ages else max(filter(None, ages), default=0.0)
+
+
+def _heard_s(node: Node, at: Hearing) -> float | None:
+    """A view tells what was heard up to an interval ago. Who cannot be asked is believed the pool's word."""
+    peer = at.view.peers.get(node.name)
+    if peer is not None and has_daemon(node) and peer.state is PeerState.ALIVE:
+        return (peer.last_heard_s or 0.0) + at.desired.cluster.heartbeat.interval_s
+    if node.name not in asked(at.desired, at.observed, at.view):
+        return 0.0
+    return at.probing.of(node.name, at.now).answered_s
 
 
 def verdict_on(facts: Facts, name: str) -> Verdict:

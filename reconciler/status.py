@@ -57,13 +57,18 @@ Health = tuple[Condition, str, str]
 
 
 class Observation(Frozen, frozen=True, kw_only=True):
-    """What the answer rests on. `at` is RFC 3339 in UTC, `age_s` its age when the answer was made."""
+    """What the answer rests on. `at` is RFC 3339 in UTC, `age_s` its age when the answer was made.
+
+    `heard_age_s`: for so long, at most, nothing was heard of some node that is believed alive; None: it
+    is not known. The pool tells of a dead one for minutes as if it lived.
+    """
 
     at: str
     by: str
     age_s: float
     complete: bool
     missing: tuple[str, ...] = ()
+    heard_age_s: float | None = 0.0
 
 
 class RevisionStatus(Frozen, frozen=True, kw_only=True):

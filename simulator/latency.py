@@ -72,9 +72,7 @@ POWER_ON_WITHIN_S = 600.0
 class Latencies:
     """Draws durations. ``overrides`` are medians and 95th percentiles in seconds, as in MEDIANS."""
 
-    def __init__(
-        self, chance: random.Random, overrides: Mapping[str, tuple[float, float]]
-    ) -> None:
+    def __init__(self, chance: random.Random, overrides: Mapping[str, tuple[float, float]]) -> None:
         assert overrides.keys() <= MEDIANS.keys(), overrides
         self._chance = chance
         self._known = {**MEDIANS, **overrides}

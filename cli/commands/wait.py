@@ -63,9 +63,11 @@ def until(watch: Watcher, sel: str, wanted: str, need: int | None) -> Finding:
             return False  # What SEL names may be in no revision before `need`.
         narrow = narrowed(status)
         waiting.refuse_held(narrow, status)
+        if not waiting.seen(watch, status):
+            return False
         if wanted != _CONVERGED:
             return waiting.all_in(narrow, _CONDITIONS[wanted])
-        return waiting.calm(narrow) and (narrow is not status or waiting.proven(status))
+        return waiting.calm(narrow) and (narrow is not status or waiting.proven(watch, status))
 
     status = watch.until(met, lambda status: waiting_for(status, need))
     if status is None:

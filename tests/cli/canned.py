@@ -77,6 +77,19 @@ OBSERVATION = Observation(
     at="2026-11-22T08:14:02.000Z", by="xen1", age_s=2.0, complete=True, missing=()
 )
 
+
+CONVERGED_AGE_S = 12.0
+
+
+def just_now(status: Status) -> Status:
+    """The same at the very moment when it was seen and proven: a wait would sit out its usual age."""
+    if status.observation == OBSERVATION:
+        status = replace(status, observation=replace(OBSERVATION, age_s=0.0))
+    if status.converged_age_s == CONVERGED_AGE_S:
+        status = replace(status, converged_age_s=0.0)
+    return status
+
+
 CALM = Status(
     cluster="lyon",
     cluster_id="6caf76a5-7035-48ae-8280-ad3729a6f2e7",
@@ -106,7 +119,7 @@ CALM = Status(
     planned=145,
     unmanaged=(UnmanagedVm(name="scratch", uuid="scratch-uuid", node="xen3", power="running"),),
     copies={"template": 3, "copy": 1, "snapshot": 2},
-    converged_age_s=12.0,
+    converged_age_s=CONVERGED_AGE_S,
     sequence=812,
 )
 

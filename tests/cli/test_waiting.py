@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from reconciler.status import SourceStatus
@@ -47,6 +48,27 @@ def test_wait_ends_at_once_at_a_rejected_head(daemon: Script, cxm: Cxm) -> None:
 def test_wait_never_takes_an_old_picture_for_the_truth(daemon: Script, cxm: Cxm) -> None:
     daemon.statuses = [canned.UNKNOWN]
     assert cxm("wait", "all", "--timeout", "300ms").exit == 8
+
+
+@pytest.mark.parametrize("sel", ["all", "vm/web2"])
+def test_wait_ends_by_nothing_that_was_so_before_it_began(
+    sel: str, daemon: Script, cxm: Cxm
+) -> None:
+    """A server whose power has just failed is believed alive for seconds, and its VMs to run."""
+    seen = replace(canned.OBSERVATION, age_s=0.0)
+    for age_s, heard_age_s in ((9.0, 0.0), (0.0, 9.0), (0.0, None)):
+        before = replace(seen, age_s=age_s, heard_age_s=heard_age_s)
+        daemon.statuses = [replace(canned.CALM, observation=before)]
+        assert cxm("wait", sel, "-r", "145", "--timeout", "300ms").exit == 8
+        assert cxm("wait", sel, "--for", "ready", "-r", "145", "--timeout", "300ms").exit == 8
+    since = replace(seen, age_s=0.3, heard_age_s=0.4)
+    daemon.statuses = [replace(canned.CALM, observation=since)]
+    assert cxm("wait", sel, "-r", "145", "--timeout", "20s").exit == 0
+
+
+def test_wait_for_all_ends_by_no_proof_of_before_it_began(daemon: Script, cxm: Cxm) -> None:
+    daemon.statuses = [replace(canned.CALM, converged_age_s=9.0)]
+    assert cxm("wait", "all", "-r", "145", "--timeout", "300ms").exit == 8
 
 
 def test_wait_for_ready_and_for_a_word_that_means_nothing(daemon: Script, cxm: Cxm) -> None:
