@@ -85,6 +85,7 @@ class Settings(Frozen, frozen=True, kw_only=True):
     cluster_key_ref: str | None = None
     state_dir: str = "/var/lib/cxm"
     run_dir: str = "/run/cxm"
+    boot_id_file: str = "/proc/sys/kernel/random/boot_id"
     engine: Engine = Engine()
     notify: tuple[Notify, ...] = ()
 
@@ -224,7 +225,12 @@ def _access(plain: Plain) -> Iterator[tuple[str, Any]]:
 
 def _settings(plain: Plain) -> Settings:
     xenapi, engine = plain["xenapi"], plain.get("engine", {"kind": "single"})
-    rest = {"clusterKeyRef": "cluster_key_ref", "stateDir": "state_dir", "runDir": "run_dir"}
+    rest = {
+        "clusterKeyRef": "cluster_key_ref",
+        "stateDir": "state_dir",
+        "runDir": "run_dir",
+        "bootIdFile": "boot_id_file",
+    }
     return Settings(
         node=plain["node"],
         cluster_id=plain["cluster"]["id"],

@@ -31,7 +31,6 @@ NAME = "cxm-heartbeatd"
 LOOK_EVERY_S = 1.0
 FLUSH_WITHIN_S = 1.0
 LOCK = "heartbeat.lock"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UUIDS = (Path("/sys/hypervisor/uuid"), Path("/sys/class/dmi/id/product_uuid"))
 
 
@@ -88,7 +87,7 @@ class Daemon:
             self._settings,
             (self._memory_file, self._memory),
             self._key_file.keys,
-            machine(),
+            machine(Path(self._settings.boot_id_file)),
             door.push,
         )
 
@@ -141,10 +140,10 @@ def _broken(ended: asyncio.Future[None], context: dict[str, Any]) -> None:
         ended.set_exception(error if error is not None else RuntimeError(context["message"]))
 
 
-def machine() -> Machine:
-    """The identity of this boot, and of this machine where it says so."""
+def machine(boot_id: Path) -> Machine:
+    """The identity of this boot, by the file that names it, and of this machine where it says so."""
     uuid = next((text for path in _UUIDS if (text := _text(path))), "")
-    return Machine(boot_id=_text(_BOOT_ID), uuid=uuid)
+    return Machine(boot_id=_text(boot_id), uuid=uuid)
 
 
 def _text(path: Path) -> str:

@@ -37,6 +37,7 @@ class NodeSettings(Frozen, frozen=True, kw_only=True):
     cluster_id: str
     state_dir: str
     run_dir: str
+    boot_id_file: str
     cluster_key: str
     engine: EngineAccess
     listen: tuple[str, int] | None

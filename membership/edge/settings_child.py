@@ -30,6 +30,7 @@ def _narrowed(settings: Settings, config: Path) -> NodeSettings:
         cluster_id=settings.cluster_id,
         state_dir=settings.state_dir,
         run_dir=settings.run_dir,
+        boot_id_file=settings.boot_id_file,
         cluster_key=str(secret_path(config, settings.cluster_key_ref)),
         engine=EngineAccess(
             kind=engine.kind,

@@ -35,7 +35,7 @@ def test_defaults_are_filled_in() -> None:
 
 def test_everything_can_be_set() -> None:
     more = (
-        "clusterKeyRef: key\nstateDir: /tmp/s\nrunDir: /tmp/r\n"
+        "clusterKeyRef: key\nstateDir: /tmp/s\nrunDir: /tmp/r\nbootIdFile: /tmp/boot\n"
         "listen: {heartbeat: '127.0.1.1:1000/udp', peer: 1001, metrics: '[::1]:1002'}\n"
         "engine: {kind: etcd, endpoints: ['10.0.0.1:2379'], caFile: /etc/ca.pem}\n"
         "notify: [{mail: ops@example.org}, {exec: /bin/page, severity: critical}]\n"
@@ -43,6 +43,7 @@ def test_everything_can_be_set() -> None:
     settings = read_settings((GOOD + more).encode()).settings
     assert settings is not None
     assert (settings.state_dir, settings.run_dir) == ("/tmp/s", "/tmp/r")
+    assert settings.boot_id_file == "/tmp/boot"
     assert settings.listen.heartbeat == Endpoint(port=1000, address="127.0.1.1")
     assert settings.listen.metrics == Endpoint(port=1002, address="::1")
     assert settings.engine.endpoints == ("10.0.0.1:2379",)
