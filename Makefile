@@ -33,8 +33,8 @@ $(ready): pyproject.toml .ci/setup
 	@.ci/setup
 	@touch $@
 
-demo: $(ready) ## a simulated pool, a repository, the daemon: watch a commit converge
-	@PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/cxm demo
+demo: $(ready) ## a simulated pool, a repository, three nodes: a commit converges, a server dies
+	@PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/cxm demo --peers 3
 
 check: $(ready) ## formatting, lint, types, import contracts, shape of the code: under a minute
 	@$(MAKE) --keep-going --jobs=2 --output-sync=target lint types imports shape

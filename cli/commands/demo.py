@@ -10,7 +10,7 @@ from types import FrameType
 
 import click
 
-from cli.demo import acts, silence
+from cli.demo import acts, powerless, silence
 from cli.demo.nodes import MOST_PEERS
 from cli.demo.stage import Stage
 from cli.demo.typist import Typist
@@ -33,7 +33,7 @@ _SPEED = 1.6
     type=click.IntRange(0, MOST_PEERS),
     default=0,
     metavar="N",
-    help=f"So many nodes with daemons that know each other, 2 to {MOST_PEERS}.  [default: one alone]",
+    help=f"So many nodes with daemons that know each other, up to {MOST_PEERS}.  [default: one alone]",
 )
 @click.option(
     "--dir",
@@ -48,11 +48,9 @@ def command(keep: bool, quick: bool, peers: int, folder: Path | None) -> Finding
     A pool of 4 servers and 12 VMs, a repository, a daemon, all on this machine. Each command is
     shown as one would type it. With --keep `. D/env` lets you go on by hand. With --peers the
     first servers, and witnesses beyond them, run a cxmd and a cxm-heartbeatd each; one of them
-    leads, and one act has the leader fall silent.
+    leads. In two acts more the leader falls silent, and servers lose their power.
     """
     run = invocation()
-    if peers == 1:
-        raise click.UsageError("--peers 1: a peer has others; leave the option out for one alone")
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise failure("refused", "NotEmpty", f"{folder} is not empty", "give another --dir")
     signal.signal(signal.SIGTERM, _asked_to_end)
@@ -90,8 +88,10 @@ def _play(run: Invocation, stage: Stage, *, quick: bool) -> None:
         acts.move_grow_drain(typist)
         acts.foreign_stop(typist)
         acts.bad_commit(typist)
-        if stage.peers:
+        if len(stage.peers) > 1:
             silence.leader_falls_silent(stage, typist)
+        if stage.peers:
+            powerless.servers_lose_power(stage, typist)
     acts.prove(stage, typist, played=not quick)
     typist.type("cxm status")
 

@@ -64,6 +64,10 @@ class Child:
                 if self._ending.is_set():  # Asked to end while it was being started.
                     self._signal(signal.SIGTERM)
 
+    @property
+    def powered(self) -> bool:
+        return self._powered.is_set()
+
     def power(self, *, on: bool) -> None:
         """The machine that it runs on loses its power, or has it again."""
         if on:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from cli.demo.children import Child, free_port
 
@@ -61,6 +62,10 @@ class DemoNode:
         """The control socket of its cxmd."""
         return self.folder / "run" / "cxmd.sock"
 
+    def boots(self) -> None:
+        """The server that it runs on starts anew: all of them share this machine, and its boot."""
+        (self.folder / "boot-id").write_text(f"{uuid4()}\n", encoding="ascii")
+
     @property
     def programs(self) -> tuple[str, ...]:
         return ("cxmd",) if self.peering is None else ("cxm-heartbeatd", "cxmd")
@@ -81,6 +86,7 @@ class DemoNode:
         """node.yaml and the secrets that it names. `key` is the one that peers know each other by, `bmc`
         the secret of the servers' controllers."""
         (self.folder / "secrets.d").mkdir(parents=True, exist_ok=True)
+        self.boots()
         addresses = ", ".join(f'"{urlsplit(host["url"]).netloc}"' for host in hosts)
         pins = ", ".join(f'"{host["fingerprint"]}"' for host in hosts)
         self.config.write_text(
@@ -89,6 +95,7 @@ class DemoNode:
             f'source: {{url: "{source}", user: {READER}, credentialsRef: subversion}}\n'
             f"xenapi: {{addresses: [{addresses}], credentialsRef: pool, fingerprints: [{pins}]}}\n"
             f'stateDir: "{self.folder / "state"}"\nrunDir: "{self.folder / "run"}"\n'
+            f'bootIdFile: "{self.folder / "boot-id"}"\n'
             f"{self._peering_settings()}",
             encoding="utf-8",
         )

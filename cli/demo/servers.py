@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cli.demo.children import Child
 from cli.demo.nodes import DemoNode
 from cli.demo.typist import Typist
 
 BMC = "bmc"
 """The secret with which the controllers are reached."""
 
-_LOOK_AGAIN_S = 0.3
+_LOOK_AGAIN_S = 0.1
+"""Sooner than any command begins: who waits right after a cut is to hear nothing of the dead any more."""
 _ANSWER_WITHIN_S = 2.0
 _OWN = frozenset({"ip", "ipport", "username", "password"})
 """Options of a controller that are no other's."""
@@ -69,16 +69,17 @@ class Mains:
             except (OSError, ValueError, KeyError):
                 continue  # The simulator is busy, or ends.
             for node in self._nodes:
-                for daemon in node.daemons.values():
-                    _follow(daemon, hosts[node.name])
+                _follow(node, hosts[node.name])
 
 
-def _follow(daemon: Child, host: Mapping[str, Any]) -> None:
+def _follow(node: DemoNode, host: Mapping[str, Any]) -> None:
     """A server that was switched on boots first, and then starts what runs on it."""
-    if not host["powered"]:
-        daemon.power(on=False)
-    elif host["reachable"]:
-        daemon.power(on=True)
+    if host["powered"] and not host["reachable"]:
+        return
+    if host["powered"] and not all(daemon.powered for daemon in node.daemons.values()):
+        node.boots()
+    for daemon in node.daemons.values():
+        daemon.power(on=bool(host["powered"]))
 
 
 def _hosts(control: Path) -> dict[str, Mapping[str, Any]]:

@@ -22,7 +22,8 @@ def describe_peers(stage: Stage, typist: Typist) -> None:
     """Say in the tree which nodes are peers, and where they are heard. Nothing for one alone."""
     if not stage.peers:
         return
-    typist.tell(f"{len(stage.peers)} nodes shall be peers; they share a disk, too.")
+    names = ", ".join(node.name for node in stage.peers)
+    typist.tell(f"Daemons run on {names}: where each is heard, by two networks and a shared disk.")
     for node in stage.peers:
         typist.type(_into_the_tree(node))
     typist.type(f"echo '{_TIMING}' >> $WC/cluster.yaml")
@@ -44,11 +45,13 @@ def leader_falls_silent(stage: Stage, typist: Typist) -> None:
     """Both daemons of the leader are frozen; another one leads; nobody acts twice."""
     typist.tell("The peers, as two of them see them, and who of them leads.")
     first, second = stage.peers[:2]
-    typist.type(f"cxm --config {_settings(first)} members")
-    typist.type(f"cxm --config {_settings(second)} members")
-    _await(lambda: _leader(typist, first) is not None, _ANOTHER_LEADS_WITHIN_S, "nobody leads")
+    typist.type(f"cxm --config {settings_of(first)} members")
+    typist.type(f"cxm --config {settings_of(second)} members")
+    _await(
+        lambda: leader_seen_by(typist, first) is not None, _ANOTHER_LEADS_WITHIN_S, "nobody leads"
+    )
     typist.type("cxm leader")
-    old = _leader(typist, first)
+    old = leader_seen_by(typist, first)
     silent = next(node for node in stage.peers if node.name == old)
     other = next(node for node in stage.peers if node.name != old)
     pids = f"{silent.pids['heartbeatd']} {silent.pids['cxmd']}"
@@ -56,11 +59,11 @@ def leader_falls_silent(stage: Stage, typist: Typist) -> None:
     typist.type(f"kill -STOP {pids}")
 
     def another_leads() -> bool:
-        return _leader(typist, other) not in (None, old)
+        return leader_seen_by(typist, other) not in (None, old)
 
     _await(another_leads, _ANOTHER_LEADS_WITHIN_S, f"nobody leads in the place of {old}")
-    typist.type(f"cxm --config {_settings(other)} leader")
-    typist.type(f"cxm --config {_settings(other)} members", expect=2)
+    typist.type(f"cxm --config {settings_of(other)} leader")
+    typist.type(f"cxm --config {settings_of(other)} members", expect=2)
     typist.tell(f"{old} wakes up, sees that another one leads, and follows.")
     typist.type(f"kill -CONT {pids}")
 
@@ -69,15 +72,15 @@ def leader_falls_silent(stage: Stage, typist: Typist) -> None:
         return len(peers) == len(stage.peers) and all(map(_well, peers))
 
     _await(all_well, _ALL_ALIVE_WITHIN_S, "not all of the peers are alive again")
-    typist.type(f"cxm --config {_settings(other)} members")
+    typist.type(f"cxm --config {settings_of(other)} members")
 
 
-def _settings(node: DemoNode) -> str:
+def settings_of(node: DemoNode) -> str:
     """As one would type it after `. D/env`."""
     return f"$NODES/{node.name}/node.yaml"
 
 
-def _leader(typist: Typist, asked: DemoNode) -> str | None:
+def leader_seen_by(typist: Typist, asked: DemoNode) -> str | None:
     """The name of whom `asked` takes for the leader."""
     leader: str | None = _status(typist, asked)["leadership"]["leader"]
     return leader

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.demos import BIN, Demo, alive, running, until
+from tests.cli.demos import Demo, running, until
 
 pytestmark = pytest.mark.xdist_group("peers")
 
@@ -40,6 +39,18 @@ def states(demo: Demo, name: str) -> dict[str, str]:
 
 def pids(demo: Demo, name: str) -> dict[str, int]:
     return next(dict(node["pids"]) for node in demo.document["nodes"] if node["name"] == name)
+
+
+def running_on(demo: Demo, host: str) -> list[str]:
+    """What really runs on this server."""
+    hosts = demo.sim("status")["hosts"]
+    return next(list(row["running"]) for row in hosts if row["name"] == host)
+
+
+def places(foretold: dict[str, Any]) -> dict[str, str]:
+    """Where each VM would run, of those that would come back."""
+    rows = [row for row in foretold["vms"] if row["outcome"] == "returns"]
+    return {row["object"].removeprefix("vm/"): row["to"] for row in rows}
 
 
 ALL_ALIVE = dict.fromkeys(NAMES, "alive")
@@ -109,13 +120,35 @@ def test_either_daemon_comes_back_under_another_pid(demo: Demo) -> None:
     assert until(lambda: demo.sh("cxm wait all --timeout 20s").returncode == 0, 40)
 
 
-@pytest.mark.timeout(60)
-def test_a_demo_of_one_peer_is_refused(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [str(BIN / "cxm"), "demo", "--peers", "1", "--dir", str(tmp_path / "d")],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 64
-    assert not alive(tmp_path / "d")
+@pytest.mark.timeout(240)
+def test_what_runs_on_a_server_that_loses_its_power_runs_elsewhere_when_a_wait_ends(
+    demo: Demo,
+) -> None:
+    """As was foretold; and then the server comes back."""
+    lost = next(name for name in ("xen3", "xen2") if name != leader(demo, "xen1"))
+    vms = running_on(demo, lost)
+    foretold = demo.json(f"cxm diff --what-if down={lost}")["data"]
+    demo.sim(f"power {lost} off")
+    ended = demo.sh("cxm wait all --for converged --timeout 90s")
+    assert ended.returncode == 0, ended.stderr
+    now = {vm: demo.sim(f"vm {vm}") for vm in vms}
+    assert {row["power_state"] for row in now.values()} == {"Running"}
+    assert {vm: row["host"] for vm, row in now.items()} == places(foretold)
+    assert demo.sim("corruption")["count"] == 0
+    demo.sim(f"power {lost} on")
+    assert demo.sh(f"cxm wait node/{lost} --for ready --timeout 150s").returncode == 0
+    assert until(lambda: states(demo, "xen1") == ALL_ALIVE, 30)
+    status_now = demo.json("cxm status")["data"]
+    assert status_now["exceptions"] == [], "who came back by a new boot voids no certificate"
+    assert running_on(demo, lost) == [], "nothing moves back by itself"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("peers", [1, 2])
+def test_fewer_peers_do(peers: int, tmp_path: Path) -> None:
+    with running(tmp_path / "d", "--peers", str(peers)) as few:
+        assert [node["name"] for node in few.document["nodes"]] == list(NAMES[:peers])
+        assert until(lambda: states(few, "xen1") == dict.fromkeys(NAMES[:peers], "alive"), 20)
+        assert until(lambda: leader(few, "xen1") in NAMES[:peers], 20)
+        assert few.sh("cxm wait all --timeout 40s").returncode == 0
+        assert few.sh("cxm diff --what-if down=xen3").returncode == 0
