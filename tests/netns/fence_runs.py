@@ -25,6 +25,9 @@ def power_cut(cluster: ServerCluster) -> None:
     until(lambda: lost.status() is not None, 120, f"{lost.name} is back", *cluster.nodes)
     cluster.all_alive()
     assert cluster.running_on(lost.name) == [], "nothing moves back by itself"
+    status = leader.status()
+    assert status is not None
+    assert status.exceptions == (), "who came back by a new boot voids no certificate"
 
 
 def hang(cluster: ServerCluster) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from cli.client import Control, NoDaemon
 from reconciler.status import Status
@@ -59,6 +60,7 @@ class Node:
         self.state = folder / "state"
         self.config = folder / "node.yaml"
         self._pages = folder / "pages"
+        self._boot_id = folder / "boot-id"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     # --- settings -------------------------------------------------------------------------------
@@ -72,6 +74,7 @@ class Node:
         (self.folder / "secrets.d").mkdir(parents=True)
         self.state.mkdir()
         self._pages.touch()
+        self.boots()
         page = self.folder / "page"
         page.write_text(f"#!/bin/sh\nexec cat >> {self._pages}\n")
         page.chmod(0o755)
@@ -100,7 +103,12 @@ class Node:
             "notify": [{"exec": str(page), "severity": "warning"}],
             "stateDir": str(self.state),
             "runDir": str(self.folder / "run"),
+            "bootIdFile": str(self._boot_id),
         }
+
+    def boots(self) -> None:
+        """Its server starts anew: all of them share this machine, and its boot."""
+        self._boot_id.write_text(f"{uuid4()}\n", "ascii")
 
     # --- daemons --------------------------------------------------------------------------------
 
