@@ -69,8 +69,9 @@ class Drilling:
         rest = [_bios(other) for other in at.observed.nodes.values() if other.uuid != host.uuid]
         binding = bound(seen.identity, _bios(host), rest)
         if isinstance(binding, Mismatch):
-            why = f"it is another server's: it says {binding.controller}, not {binding.server}"
-            return Tie.OTHER, why
+            whose = _whose(seen, at) or "another server"
+            said = f"it says {binding.controller}, not {binding.server}"
+            return Tie.OTHER, f"it is {whose}'s: {said}"
         if not isinstance(binding, Bound) and not _binds(live, level):
             alone = f"only with {', '.join(live.devices)}" if live is not None else binding.why
             why = f"not bound to {use.node}: {alone}; cxm fence-drill {use.node} --live"
@@ -141,6 +142,16 @@ def shown_live(use: DeviceUse, drill: Drill | None) -> Live | None:
 def _binds(live: Live | None, level: Level) -> bool:
     """The node fell silent when all that were switched were off: with less of them it may have run on."""
     return live is not None and {*live.devices} <= {use.device for use in level}
+
+
+def _whose(seen: DeviceFound, at: Hearing) -> str:
+    """The name of the server that this device is in; "" where it is none of the pool."""
+    hosts = at.observed.nodes.values()
+    for host in hosts:
+        rest = [_bios(other) for other in hosts if other.uuid != host.uuid]
+        if isinstance(bound(seen.identity, _bios(host), rest), Bound):
+            return host.name
+    return ""
 
 
 def _bios(host: ObservedNode) -> Mapping[str, str]:

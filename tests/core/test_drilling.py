@@ -90,8 +90,9 @@ def drill(device: str = "bmc/xen2", **changes: object) -> Drill:
 def test_a_controller_of_another_server_is_never_believed() -> None:
     power, unbound = worth("off", serial="S1")
     assert power is Power.OFF
-    assert "another server's" in unbound
-    assert "S1" in unbound
+    assert unbound == "it is xen1's: it says serial number S1, not serial number S2"
+    stranger = worth("off", serial="S9")[1]
+    assert stranger.startswith("it is another server's: it says serial number S9")
 
 
 def test_off_says_nothing_of_a_device_that_has_never_said_on() -> None:
