@@ -93,9 +93,10 @@ npm: ## the foreign client in JavaScript, from npm, for the tests of `wire`; nee
 netns: $(ready) ## real nodes in network namespaces: cables, disks and daemons fail
 	@$(bin)/python -m tests.netns.runs $(RUN)
 
-bench: $(ready) ## decode, diff and plan up to 20,000 VMs, and what peers cost; fails where a floor is missed
+bench: $(ready) ## decode, diff and plan up to 20,000 VMs, what peers cost, how soon VMs run again; fails below a floor
 	@$(bin)/python -m bench.core
 	@$(bin)/python -m bench.peers $(beside)
+	@$(bin)/python -m bench.failover $(beside)
 
 clean: ## remove the environment and every cache
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -21,21 +21,19 @@ import json
 import os
 import platform
 import re
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
 from bench.hearts import Curve, curve
-from cli.demo import stage
+from bench.stage import pool_of, staged
 from membership.roster import Member, Roster, Timing, Voters
 
 RESULTS = Path(__file__).parent / "results" / "peers.md"
@@ -60,52 +58,11 @@ def pss_mib(pid: int) -> float:
 # --- idle -------------------------------------------------------------------------------------------
 
 
-_DEMO = """
-import sys
-from pathlib import Path
-from cli import main
-from cli.demo import stage
-stage.POOL = Path(sys.argv[1])
-sys.exit(main.run(["demo", "--peers", "3", "--quick", "--keep", *sys.argv[2:]]))
-"""
-
-
-def _pool() -> str:
-    """The demo's pool with more VMs, small ones."""
-    text = stage.POOL.read_text(encoding="utf-8").rstrip()
-    more = VMS - text.count("power_state:")
-    rows = [
-        f"  - {{name: small{n:02}, uuid: {uuid5(NAMESPACE_URL, str(n))}, host: xen{n % 4 + 1},"
-        " power_state: Running, memory: 64MiB, vcpus: 1, sr: nfs1, network: lan}"
-        for n in range(more)
-    ]
-    return "\n".join([text, *rows, ""])
-
-
-@contextlib.contextmanager
-def demo(folder: Path) -> Iterator[Sequence[Mapping[str, int]]]:
-    """Three converged nodes: their pids by program."""
-    pool = folder.with_name("pool.yaml")
-    pool.write_text(_pool(), encoding="utf-8")
-    command = [sys.executable, "-c", _DEMO, str(pool), "--dir", str(folder)]
-    with subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            ready = folder / "demo.json"
-            until_s = time.monotonic() + 120.0
-            while not ready.exists():
-                if process.poll() is not None or time.monotonic() > until_s:
-                    raise SystemExit("the demo did not come up")
-                time.sleep(0.2)
-            yield [node["pids"] for node in json.loads(ready.read_bytes())["nodes"]]
-        finally:
-            process.send_signal(signal.SIGTERM)
-
-
 def idle(seconds: float) -> dict[str, float]:
     """Per node, the mean of three: CPU in percent of a core, and PSS in MiB."""
-    with tempfile.TemporaryDirectory() as folder, demo(Path(folder) / "d") as nodes:
+    pool = pool_of(VMS, on_lost=VMS // 4)
+    with tempfile.TemporaryDirectory() as folder, staged(Path(folder), pool) as rig:
+        nodes = [node["pids"] for node in rig.document["nodes"]]
         time.sleep(10.0)
         pids = [pid for node in nodes for name, pid in node.items() if name != "daemon"]
         before = sum(map(cpu_s, pids))
@@ -211,7 +168,7 @@ def _hears(path: Path) -> int:
 
 def report(parts: set[str], seconds: float, script: Path | None) -> tuple[list[str], bool]:
     """The tables, and whether every floor holds."""
-    lines: list[str] = [_machine(), ""]
+    lines: list[str] = [machine(), ""]
     summary: list[str] = []
     good = True
     if "idle" in parts:
@@ -264,7 +221,7 @@ def _curve_line(rows: Sequence[Curve]) -> str:
     )
 
 
-def _machine() -> str:
+def machine() -> str:
     cores = os.cpu_count()
     return f"cxm {version('cxm')}, Python {platform.python_version()}, {cores} cores, {platform.machine()}"
 
