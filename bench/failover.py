@@ -274,7 +274,9 @@ class Told:
                 f"| ratio, with the pool's own {whole:.2f} | | | | | | | {ratio:.2f} |"
             )
             said += f", {ratio:.2f} x corosync + pacemaker ({whole:.2f} x with the pool's own)"
-            self.good = self.good and ratio <= FLOORS[part]
+            held = ratio <= FLOORS[part]
+            said += "" if held else f", floor {FLOORS[part]:g} missed"
+            self.good = self.good and held
         self.summary.append(said)
 
     def noise(self) -> None:

@@ -127,7 +127,7 @@ def test_what_runs_on_a_server_that_loses_its_power_runs_elsewhere_when_a_wait_e
     """As was foretold; and then the server comes back."""
     lost = next(name for name in ("xen3", "xen2") if name != leader(demo, "xen1"))
     vms = running_on(demo, lost)
-    foretold = demo.json(f"cxm diff --what-if down={lost}")["data"]
+    foretold = demo.json(f"cxm diff --what-if down={lost}")["data"]["whatIf"]
     demo.sim(f"power {lost} off")
     ended = demo.sh("cxm wait all --for converged --timeout 90s")
     assert ended.returncode == 0, ended.stderr
