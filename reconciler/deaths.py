@@ -16,6 +16,7 @@ from fencing.may_run import Doubt, Pool, Shown
 from membership.ledger import Ledger
 from membership.proofs import (
     LIVE_DRILL,
+    UNREAD,
     Certificate,
     DrillStage,
     LiveDrill,
@@ -24,6 +25,7 @@ from membership.proofs import (
     Promotion,
     Stamp,
     Unproven,
+    Unread,
 )
 from reconciler.actions import PoolMigrate, ResumeOn, StartOn
 from reconciler.journal import JournalState
@@ -47,14 +49,23 @@ class Deaths:
 
     def awaited(self) -> tuple[str, ...]:
         """Hosts (uuids) that have yet to join a new master: neither have they, nor are they dead."""
-        if self.promotion is None:
-            return ()
-        joined = self.promotion.joined
+        return self.awaited_by(self.promotion) if self.promotion is not None else ()
+
+    def awaited_by(self, promotion: Promotion) -> tuple[str, ...]:
+        """The same of this promotion."""
         return tuple(
             host
             for host in sorted(self.pool.hosts)
-            if host not in joined and self.certified(host) is None
+            if host not in promotion.joined and not self._passed_over(host)
         )
+
+    def _passed_over(self, host: str) -> bool:
+        """Whether a promotion waits for this host no more: it is dead now, or was when the new master was
+        named, and nothing is begun on it before that is over. A certificate alone may be of an earlier
+        death: an old copy of the database shows the boot that it ended."""
+        unread = self.ledger.get(UNREAD, Unread)
+        at_naming = unread is not None and host in unread.dead
+        return self.dead(host) or (at_naming and self.certified(host) is not None)
 
     def closed(self) -> Iterator[tuple[str, str]]:
         """Nodes on which nothing is put, with the reason: whatever is not known to be well, or is about
@@ -86,6 +97,16 @@ class Deaths:
         if host is None or host in self.pool.reporting:
             return None
         return self.proofs.get(host)
+
+    def dead(self, host: str) -> bool:
+        """Whether a certificate covers all that can be on this host, and nothing is heard of it since."""
+        proof = self.certified(host)
+        return proof is not None and self._belief(proof) is Belief.DEAD
+
+    def _belief(self, proof: Proof) -> Belief | None:
+        """What is believed of the node that died; None where no file of the tree names it any more."""
+        verdict = self.verdicts.get(proof.certificate.node)
+        return verdict.belief if verdict is not None else None
 
     def died(self, node: str, host: str) -> Certificate | None:
         """The certificate of this node's last death, on this host, whether it has come back since or not."""

@@ -272,11 +272,7 @@ class Promoting:
         if self._said and fresh and at.observed.as_of_s > self._said_s:
             joined = {*promotion.joined, *joining(self._said, promotion, at)}
             promotion = replace(promotion, joined=tuple(sorted(joined)))
-        left = [
-            node.name
-            for host, node in at.observed.nodes.items()
-            if host not in promotion.joined and deaths.certified(host) is None
-        ]
+        left = [at.observed.nodes[host].name for host in deaths.awaited_by(promotion)]
         if not left:
             message = "all members follow it, or are dead by certificate"
             self._end(promotion, "over", message, at, wants)

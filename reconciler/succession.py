@@ -29,12 +29,7 @@ def bereaved(at: Hearing, deaths: Deaths) -> str | None:
 
 def dead(at: Hearing, deaths: Deaths) -> tuple[str, ...]:
     """The hosts (uuids) of which a certificate covers all that can be on them."""
-    return tuple(
-        host.uuid
-        for node, host in at.adoption.nodes
-        if deaths.certified(host.uuid) is not None
-        and deaths.verdicts[node.name].belief is Belief.DEAD
-    )
+    return tuple(host.uuid for _, host in at.adoption.nodes if deaths.dead(host.uuid))
 
 
 def refused(at: Hearing, fallen: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import replace as with_parts
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from membership.clock import Now
-from membership.ledger import Fact, Hold, Withdrawn
+from membership.ledger import Fact, FactValue, Hold, Withdrawn
 from membership.proofs import MayRun, Place, Promotion, Unread
 from reconciler.accusing import Hearing, accused
 from reconciler.leading import Moves
@@ -282,6 +283,31 @@ def test_it_is_over_once_each_has_joined_or_is_dead() -> None:
     assert isinstance(over, Promotion)
     assert (over.stage, over.joined) == ("over", tuple(sorted((XEN1, XEN2))))
     assert promoting.stage is Stage.IDLE
+
+
+def test_it_waits_for_one_that_lives_whatever_certificate_of_an_earlier_death_there_is() -> None:
+    """xen1 died and came back. The new master's copy is older than its return, so it shows the boot that
+    the certificate ended, and xen1 has not told yet what it runs by now."""
+    anew = {"xen2": {"started": "200."}}
+    earlier: Mapping[str, FactValue] = {"promotion": promoted(), "certificate__xen1": died("xen1")}
+    at = orphaned(but=earlier, master=XEN2, hosts=anew)
+    promoting = Promoting()
+    step(promoting, at)
+    asked(promoting, {XEN1: SLAVE, XEN2: MASTER, XEN3: SILENT}, at)
+    newer = replace(at.observed, as_of_s=at.now.mono_s + 1.0)
+    moves = step(promoting, with_parts(at, observed=newer))
+    assert accused(at).awaited() == (XEN1, XEN2)
+    assert "xen1 has yet to join" in promoting.message
+    said = [value for _, value, _ in moves.facts if isinstance(value, Promotion)]
+    assert [promotion.stage for promotion in said] == ["begun"]
+
+
+def test_it_waits_no_more_for_one_that_was_dead_when_the_master_was_named() -> None:
+    """Nothing is begun anywhere before it is over."""
+    named = Unread(why="", dead=(XEN1, XEN3))
+    earlier: Mapping[str, FactValue] = {"promotion": promoted(), "certificate__xen1": died("xen1")}
+    at = orphaned(but={**earlier, "may-run": named}, master=XEN2)
+    assert accused(at).awaited() == (XEN2,)
 
 
 def test_an_answer_counts_with_a_picture_of_the_pool_that_is_newer() -> None:
