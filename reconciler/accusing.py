@@ -141,9 +141,14 @@ class _Court:
             for node, host in self._adoption.nodes
         }
         lost = {fact.vm: fact for fact in self._at.ledger.values(Lost)}
-        at = self._at
+        answering = frozenset(
+            host.uuid
+            for node, host in self._adoption.nodes
+            if answers_since(node.name, self._at, self._proof_age_s(node))
+        )
+        at, said = self._at, self._promotion
         return Deaths(
-            at.ledger, at.observed, self._pool, verdicts, self._proofs, lost, self._promotion
+            at.ledger, at.observed, self._pool, verdicts, self._proofs, lost, said, answering
         )
 
     # --- who answers for itself -----------------------------------------------------------------

@@ -36,8 +36,9 @@ from schema.model import VM, Manage, VmState
 @dataclass(frozen=True, slots=True)
 class Deaths:
     """`verdicts` by the name of the node, `proofs` by the uuid of the host. `pool` says which hosts
-    answer for themselves; `lost` are VMs (uuids) that died with their node and are to run again.
-    `promotion` is what makes another member the pool's master, while that is under way."""
+    answer for themselves, `answering` those whose toolstack does, whether the pool counts them as live or
+    not; `lost` are VMs (uuids) that died with their node and are to run again. `promotion` is what makes
+    another member the pool's master, while that is under way."""
 
     ledger: Ledger
     observed: Observed
@@ -46,6 +47,7 @@ class Deaths:
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     lost: Mapping[str, Lost] = field(default_factory=dict)
     promotion: Promotion | None = None
+    answering: frozenset[str] = frozenset()
 
     def awaited(self) -> tuple[str, ...]:
         """Hosts (uuids) that have yet to join a new master: neither have they, nor are they dead."""
@@ -93,8 +95,8 @@ class Deaths:
         return told or f"cxm confirm-off {node}"
 
     def certified(self, host: str | None) -> Proof | None:
-        """The certificate of this host, while that is dead by it."""
-        if host is None or host in self.pool.reporting:
+        """The certificate of this host, while that is dead by it: while it runs, nothing is done about it."""
+        if host is None or host in self.pool.reporting or host in self.answering:
             return None
         return self.proofs.get(host)
 

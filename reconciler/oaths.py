@@ -27,7 +27,7 @@ from membership.proofs import (
     Tie,
 )
 from membership.view import PeerState
-from reconciler.accusing import Hearing, accused
+from reconciler.accusing import Hearing, accused, answers_since
 from reconciler.aftermath import issued
 from reconciler.deaths import Deaths, tried
 from reconciler.decision import Decision, refused
@@ -218,11 +218,9 @@ def _living(node: Node, host: ObservedNode, at: Hearing, deaths: Deaths) -> str:
     ]
     if others and not at.view.alone:
         return f"{', '.join(others)} still hears its daemon"
-    if host.uuid not in deaths.pool.reporting:
-        return ""
-    if at.view.alone:
+    if at.view.alone and host.uuid in deaths.pool.reporting:
         return "the pool still shows it as live"
-    return "its toolstack answers"
+    return "its toolstack answers" if answers_since(node.name, at, None) else ""
 
 
 def _unread(node: Node, at: Hearing, facts: Facts) -> Iterator[str]:

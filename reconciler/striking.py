@@ -111,8 +111,9 @@ def bereft(at: Hearing, names: Sequence[str]) -> Struck:
     verdict = Verdict(Belief.DEAD, "Certified", "its death is taken for proven")
     nodes = tuple(_loss(node, host, verdict, at) for node, host in fallen)
     heard = noted.supposing(_certificates(nodes, adoption, at.me))
-    answering = deaths.pool.reporting - {host.uuid for _, host in fallen}
-    deaths = replace(deaths, pool=replace(deaths.pool, reporting=answering))
+    gone = {host.uuid for _, host in fallen}
+    left = replace(deaths.pool, reporting=deaths.pool.reporting - gone)
+    deaths = replace(deaths, pool=left, answering=deaths.answering - gone)
     return Struck(heard, adoption, _known(deaths, heard, nodes), nodes)
 
 

@@ -12,8 +12,11 @@ from membership.view import Peer, PeerState
 from reconciler.accusing import Hearing, accused
 from reconciler.adoption import adopt
 from reconciler.aftermath import Shot, doubted, losses
+from reconciler.drift import VmChange
 from reconciler.messages import Probed
 from reconciler.observed import Operation
+from reconciler.probing import Probing
+from reconciler.recovery_rows import recovery_rows
 from tests.core.court import (
     EPOCH_S,
     MONO_S,
@@ -178,16 +181,30 @@ def test_the_old_boot_voids_its_certificate_and_a_new_one_does_not() -> None:
     assert voids(hearing({"xen3": new}, ledger=CERTIFIED)) == []
 
 
+def answered(at_s: float) -> Probing:
+    """xen3's server did not answer, and has answered again a moment before this."""
+    probing = failing("xen3")
+    now = Now(mono_s=MONO_S + at_s - 1.0, epoch_s=EPOCH_S)
+    list(probing.due({"xen3": "a"}, now))
+    probing.probed(Probed(name="xen3", answers=True, at_s=now.mono_s))
+    return probing
+
+
 @pytest.mark.parametrize(("later_s", "void"), [(20.0, True), (120.0, False)])
 def test_a_toolstack_that_answers_before_a_server_can_boot_is_the_old_one(
     later_s: float, void: bool
 ) -> None:
-    probing = failing("xen3")
-    now = Now(mono_s=MONO_S + later_s - 1.0, epoch_s=EPOCH_S)
-    list(probing.due({"xen3": "a"}, now))
-    probing.probed(Probed(name="xen3", answers=True, at_s=now.mono_s))
-    at = hearing(DEAD, probing=probing, ledger=CERTIFIED, at_s=later_s)
+    at = hearing(DEAD, probing=answered(later_s), ledger=CERTIFIED, at_s=later_s)
     assert bool(voids(at)) is void
+
+
+def test_nothing_is_done_about_a_dead_server_whose_toolstack_answers() -> None:
+    """The pool does not count it as live yet, and its daemon is silent."""
+    not_live = {"xen3": {"live": False}}
+    for probing, rows in ((failing("xen3"), ["reset"]), (answered(700.0), [])):
+        at = hearing(DEAD, probing=probing, ledger=CERTIFIED, hosts=not_live, at_s=700.0)
+        found = recovery_rows(accused(at), at.adoption, at.observed)
+        assert [row.verb.value for row in found if isinstance(row, VmChange)] == rows
 
 
 def test_another_that_falls_silent_in_its_place_voids_it() -> None:

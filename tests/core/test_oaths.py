@@ -27,8 +27,9 @@ from reconciler.blackout import noted
 from reconciler.decision import Decision
 from reconciler.drilling import Seen
 from reconciler.facts import Facts
-from reconciler.messages import READING, AskBootstrap, AskConfirmOff, AskLiveDrill
+from reconciler.messages import READING, AskBootstrap, AskConfirmOff, AskLiveDrill, Probed
 from reconciler.oaths import bootstrap, confirm_off, live_drill
+from reconciler.probing import Probing
 from reconciler.revisions import Revisions
 from tests.core import drills
 from tests.core.test_blackout import AFTER, site
@@ -149,6 +150,20 @@ def test_one_that_is_said_to_be_on_refuses_it_for_all() -> None:
 def test_no_word_outweighs_a_sign_of_life() -> None:
     decision = sworn(dark(COLD), "xen2", *AWAY, against=True)
     assert (decision.reply.reason, decision.facts) == ("Contradicted", ())
+
+
+def test_a_toolstack_that_answers_is_a_sign_of_life_though_the_pool_gave_the_host_up() -> None:
+    at = dark(COLD)
+    probing, now = Probing(), at.now
+    list(probing.due({"xen3": "a"}, now))
+    probing.probed(Probed(name="xen3", answers=True, at_s=now.mono_s))
+    xen3 = identity("host", "xen3")
+    lost = with_fields(at.observed.nodes[xen3], live=False)
+    observed = with_fields(at.observed, nodes={**at.observed.nodes, xen3: lost})
+    ask = AskConfirmOff(node="xen3", reason="burnt", by="alice", against_evidence=True)
+    said = confirm_off(ask, known(replace(at, probing=probing, observed=observed), {"xen3": "off"}))
+    assert (said.reply.reason, said.facts) == ("Contradicted", ())
+    assert "its toolstack answers" in said.reply.message
 
 
 def test_all_devices_are_read_first() -> None:
