@@ -7,7 +7,7 @@ every node: only the leader goes on from there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from fencing import brake
@@ -17,9 +17,10 @@ from fencing.judgement import Accuser, Probes, Rules, Sight, judge
 from fencing.may_run import NOW, Pool, known, places
 from membership.clock import Now
 from membership.ledger import Fact, FactValue, Ledger
-from membership.proofs import Attempt, FenceOrder, Lost, Stamp
+from membership.proofs import Attempt, Certificate, FenceOrder, Lost, Stamp
 from membership.view import Peer, PeerState, View
 from reconciler.adoption import Adoption, adopt
+from reconciler.arrivals import Arrivals
 from reconciler.deaths import Deaths, recoverable, tried, under_way
 from reconciler.holding import held_by
 from reconciler.journal import JournalState
@@ -50,6 +51,7 @@ class Hearing:
     leads: bool
     now: Now
     acts: bool = False
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
     @cached_property
     def adoption(self) -> Adoption:
@@ -67,6 +69,11 @@ class Hearing:
     def stamp(self) -> Stamp:
         """That of the next fact."""
         return (self.view.term, self.ledger.next_seq)
+
+    def age_s(self, certificate: Certificate) -> float | None:
+        """For how long this node has known a certificate of its ledger; None where nothing tells."""
+        dated_s = self.ledger.facts[f"{CERTIFICATE}{certificate.node}"].at_epoch_s
+        return self.arrivals.age_s(certificate, dated_s, self.now)
 
     def supposing(self, said: Iterable[tuple[str, FactValue]]) -> Hearing:
         """With these facts in the ledger, later than all others."""
@@ -183,11 +190,9 @@ class _Court:
         return answers_since(node.name, self._at, age_s)
 
     def _proof_age_s(self, node: Node) -> float | None:
-        """For how long this node has had its certificate; None where none holds."""
-        if node.host is None or node.host.uuid not in self._proofs:
-            return None
-        fact = self._at.ledger.facts[f"{CERTIFICATE}{node.name}"]
-        return self._at.now.epoch_s - fact.at_epoch_s
+        """For how long its certificate has been known; None where none holds, or nothing tells."""
+        proof = self._proofs.get(node.host.uuid) if node.host is not None else None
+        return self._at.age_s(proof.certificate) if proof is not None else None
 
     def _peer(self, node: Node) -> Peer | None:
         """The daemon whose life is a sign of the server's: not one that runs on another machine."""

@@ -49,21 +49,22 @@ def doubted(
         proof = deaths.proofs.get(host.uuid)
         if proof is None:
             continue
-        issued_s = at.ledger.facts[f"{CERTIFICATE}{node.name}"].at_epoch_s
-        why = _life(node, proof.certificate, at.now.epoch_s - issued_s, at)
+        why = _life(node, proof.certificate, at)
         why = why or _another(node.name, shots.get(node.name), at)
         if why:
             yield proof.certificate, why
 
 
-def _life(node: Node, certificate: Certificate, age_s: float, at: Hearing) -> str:
+def _life(node: Node, certificate: Certificate, at: Hearing) -> str:
+    age_s = at.age_s(certificate)
     peer = at.view.peers.get(node.name)
     heard = peer is not None and peer.state is PeerState.ALIVE and has_daemon(node)
     lives = heard and peer is not None and heard_since(peer, age_s)
     if lives and peer is not None and peer.boot and peer.boot == certificate.boot:
         return "the daemon of its old boot is heard"
-    if age_s < BOOT_S and answers_since(node.name, at, age_s):
-        return f"its toolstack answers {age_s:.0f} s later, sooner than a server boots"
+    if (age_s is None or age_s < BOOT_S) and answers_since(node.name, at, age_s):
+        later = f" {age_s:.0f} s later" if age_s is not None else ""
+        return f"its toolstack answers{later}, sooner than a server boots"
     return ""
 
 

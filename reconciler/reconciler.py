@@ -28,6 +28,7 @@ from reconciler.actions import (
     StartOn,
     Waits,
 )
+from reconciler.arrivals import Arrivals
 from reconciler.asking import decide
 from reconciler.deaths import Deaths
 from reconciler.diff import diff
@@ -143,6 +144,7 @@ class Reconciler:
         self._guests = Guests()
         self._survival = Survival()
         self._warding = Warding()
+        self._arrivals = Arrivals()
         self._deaths: Deaths | None = None
         self._random = random
         kept = trusted(kept, ledger.target)
@@ -192,6 +194,7 @@ class Reconciler:
                     self._wake(now)
             case FactsMerged(facts=facts):
                 self._ledger = self._ledger.merge(facts)
+                self._arrivals.note(facts, now)
                 self._take_in(facts, now)
                 self._wake(now)
             case Gathered() | Announced() | TermClaimed() | SessionRevoked() | SessionOpened():
@@ -304,6 +307,7 @@ class Reconciler:
             leads=self._leading.fences(now) and self._ground().follows,
             acts=self._leading.may_act(now),
             now=now,
+            arrivals=self._arrivals,
         )
 
     def _guard(self, at: Hearing) -> Deaths:
@@ -661,6 +665,7 @@ class Reconciler:
         ]
         if new:
             self._ledger = self._ledger.merge(new)
+            self._arrivals.note(new, now)
             self._effects += [Share(fact=fact) for fact in new]
 
     def _share(self, now: Now, key: str, value: FactValue, *, term: int | None = None) -> None:
@@ -673,6 +678,7 @@ class Reconciler:
             value=value,
         )
         self._ledger = self._ledger.merge([fact])
+        self._arrivals.note([fact], now)
         self._effects.append(Share(fact=fact))
 
     def _taken(self) -> list[Effect]:

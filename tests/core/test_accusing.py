@@ -6,7 +6,7 @@ import pytest
 
 from fencing.judgement import Belief, Verdict
 from membership.clock import Now
-from membership.ledger import Freeze, Hold
+from membership.ledger import Fact, Freeze, Hold
 from membership.proofs import Attempt
 from membership.view import Peer, PeerState
 from reconciler.accusing import Hearing, accused
@@ -188,6 +188,28 @@ def answered(at_s: float) -> Probing:
     list(probing.due({"xen3": "a"}, now))
     probing.probed(Probed(name="xen3", answers=True, at_s=now.mono_s))
     return probing
+
+
+@pytest.mark.parametrize("ahead_s", [300.0, -300.0])
+@pytest.mark.parametrize(("known_s", "void"), [(30.0, True), (120.0, False)])
+def test_what_was_heard_since_is_measured_from_when_the_certificate_came(
+    ahead_s: float, known_s: float, void: bool
+) -> None:
+    """Whoever issued it has another wall clock than who leads now."""
+    issued = died("xen3", boot="kernel 7")
+    fact = Fact(key="certificate/xen3", term=3, seq=9, at_epoch_s=EPOCH_S + ahead_s, value=issued)
+    at = hearing(DEAD, probing=answered(known_s), ledger=CERTIFIED.merge([fact]), at_s=known_s)
+    at.arrivals.note([fact], Now(mono_s=MONO_S, epoch_s=EPOCH_S))
+    assert bool(voids(at)) is void
+
+
+def test_a_certificate_of_a_time_that_is_yet_to_come_is_voided_by_any_sign() -> None:
+    """It was known before this daemon started, and whoever issued it has a clock that is ahead."""
+    old = Peer(state=PeerState.ALIVE, last_heard_s=0.5, boot="kernel 7")
+    issued = died("xen3", boot="kernel 7")
+    fact = Fact(key="certificate/xen3", term=3, seq=9, at_epoch_s=EPOCH_S + 300.0, value=issued)
+    at = hearing({"xen3": old}, ledger=CERTIFIED.merge([fact]))
+    assert voids(at) == ["the daemon of its old boot is heard"]
 
 
 @pytest.mark.parametrize(("later_s", "void"), [(20.0, True), (120.0, False)])
