@@ -45,12 +45,14 @@ TABLE: Mapping[tuple[Rung, Step], Rung] = {
     (Rung.VERIFY, Step.LEVEL_FAILED): Rung.LOOK,
     (Rung.VERIFY, Step.EXHAUSTED): Rung.HELD,
     (Rung.HELD, Step.AGAIN): Rung.LOOK,
+    (Rung.PROVEN, Step.AGAIN): Rung.LOOK,
     **{(rung, Step.ACQUITTED): Rung.IDLE for rung in Rung},
 }
 """What is not listed changes nothing."""
 
 AGAIN_S = 15.0
-"""How often the devices of a held node are looked at again: one that lost its power may come back."""
+"""How often the devices of a held node are looked at again: one that lost its power may come back. The same
+of a node whose proof left it accused: more was begun on it than that covers."""
 
 SHOTS = 3
 """So many times one level is switched off for one accusation; after that it is only looked at."""
@@ -119,7 +121,7 @@ class Ladder:
 
     @property
     def deadline_s(self) -> float | None:
-        return self._again_s if self.rung is Rung.HELD else None
+        return self._again_s if self.rung in (Rung.HELD, Rung.PROVEN) else None
 
     def step(self, verdict: Verdict, levels: Sequence[Sequence[str]], now_s: float) -> list[Order]:
         """What is to be done now about a node of which this is believed."""
@@ -128,7 +130,7 @@ class Ladder:
             return []
         if self.rung is Rung.IDLE:
             self._go(Step.ACCUSED)
-        if self.rung is Rung.HELD and now_s >= self._again_s:
+        if self.rung in (Rung.HELD, Rung.PROVEN) and now_s >= self._again_s:
             self._level = 0
             self._said.clear()
             self._go(Step.AGAIN)
@@ -154,6 +156,7 @@ class Ladder:
         if all(r.power is Power.OFF and not r.unbound for r in readings):
             evidence = ", ".join(f"{r.device} reads {r.power.value}" for r in readings)
             self._go(Step.ALL_OFF)
+            self._again_s = now_s + AGAIN_S
             return [Prove(devices, evidence)]
         if self.rung is Rung.LOOK and self._may_switch(readings):
             if verdict.may_shoot:

@@ -116,6 +116,19 @@ def followed(
     return None if said == _told(ledger, shown.vm) else said
 
 
+def grown(ledger: Ledger, vm: str, host: str, pool: Pool, stamp: Stamp) -> MayRun | None:
+    """May-run with a host on which the VM was last seen, None where a certificate of that host would cover
+    it already. Nothing that is told of the VM ends by this."""
+    told = _told(ledger, vm)
+    if told is None:
+        untold = ledger.get(UNREAD, Unread) is None
+        return MayRun(vm=vm, places=_anywhere(pool, stamp)) if untold else None
+    if any(place.host == host for place in told.places):
+        return None
+    after = sorted((*told.places, _place(host, pool, stamp)), key=lambda place: place.host)
+    return MayRun(vm=vm, places=tuple(after), reset=told.reset)
+
+
 def stands(ledger: Ledger, vm: str, home: str | None, pool: Pool) -> bool:
     """Whether the ledger says of a VM that is at rest on `home` (None: nowhere) just that. Of nearly all
     of them it does, and they are asked about at every step."""

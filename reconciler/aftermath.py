@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from fencing import may_run
 from fencing.evidence import CERTIFICATE, absent
-from membership.ledger import LOST, FactValue, Ledger, Withdrawn
+from membership.ledger import LOST, FactValue, Withdrawn
 from membership.proofs import Attempt, Certificate, FenceOrder, Lost, Unproven
 from membership.view import PeerState
 from reconciler.accusing import Hearing, answers_since, heard_since
 from reconciler.actions import UP
 from reconciler.adoption import Adoption
-from reconciler.deaths import Deaths, recoverable
+from reconciler.deaths import Deaths, last_seen, recoverable
 from reconciler.probing import has_daemon
 from schema.model import Node
 
@@ -75,14 +76,14 @@ def _another(name: str, shot: Shot | None, at: Hearing) -> str:
     return f"{fell[0]} fell silent when it was switched off" if fell else ""
 
 
-def issued(
-    certificate: Certificate, adoption: Adoption, ledger: Ledger
-) -> Iterator[tuple[str, FactValue]]:
-    """The facts of a certificate, whoever or whatever it is by: itself, what died, and the end of
-    whatever was tried for it."""
-    name = certificate.node
+def issued(certificate: Certificate, at: Hearing) -> Iterator[tuple[str, FactValue]]:
+    """The facts of a certificate, whoever or whatever it is by: what was last seen there, which it only
+    covers if that is told before; itself, what died, and the end of whatever was tried for it."""
+    name, ledger = certificate.node, at.ledger
+    for known in last_seen(ledger, at.observed, certificate.host, at.stamp):
+        yield may_run.key(known.vm), known
     yield f"{CERTIFICATE}{name}", certificate
-    for lost in losses(certificate, adoption):
+    for lost in losses(certificate, at.adoption):
         yield f"{LOST}{lost.vm}", lost
     tried = ledger.get(f"fence/{name}", Attempt)
     if tried is not None and tried.stage == "begun":

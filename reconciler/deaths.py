@@ -192,6 +192,17 @@ def targets(journal: JournalState) -> Mapping[str, frozenset[str]]:
     return {vm: frozenset(hosts) for vm, hosts in found.items()}
 
 
+def last_seen(ledger: Ledger, observed: Observed, host: str, stamp: Stamp) -> Iterator[MayRun]:
+    """May-run of each VM that was seen on this host, or arriving there, where the ledger does not tell it:
+    whoever observes the pool may have died before it could."""
+    pool = calm(observed, ledger).pool
+    for uuid, real in observed.vms.items():
+        if host in shown(real, observed).hosts:
+            known = may_run.grown(ledger, uuid, host, pool, stamp)
+            if known is not None:
+                yield known
+
+
 def followed(
     ledger: Ledger, observed: Observed, journal: JournalState, pool: Pool, stamp: Stamp
 ) -> Iterator[MayRun]:

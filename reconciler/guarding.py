@@ -212,7 +212,7 @@ class Guarding:
         )
         text = f"{certificate.id}: {certificate.evidence}"
         wants.entries.append(Fenced(node=name, stage="proven", message=text))
-        for key, value in issued(certificate, at.adoption, at.ledger):
+        for key, value in issued(certificate, at):
             wants.facts.append((key, value, at.view.term))
 
     def _fail(self, case: _Case, message: str, at: Hearing, wants: Moves) -> None:

@@ -288,7 +288,7 @@ def _certified(
         text = f"{certificate.id}: {certificate.evidence}"
         entries.append(Fenced(node=node.name, stage="proven", message=text))
         messages.append(f"{certificate.id}: {node.name} is dead by oath of {ask.by}")
-        facts = tuple(issued(certificate, at.adoption, at.ledger))
+        facts = tuple(issued(certificate, at))
         told += facts
         at = at.supposing(facts)
     reply = Reply(accepted=True, message="; ".join(messages), notes=notes)

@@ -12,6 +12,7 @@ from fencing.judgement import Belief
 from membership.ledger import FactValue, Freeze, Hold, Withdrawn
 from membership.proofs import Lost, MayRun, Place, Synced, Unread
 from reconciler.accusing import accused
+from reconciler.aftermath import issued
 from reconciler.members import Role, Said
 from reconciler.succession import bereaved, dead, heir, joining, refused, two_masters, unready
 from tests.core.court import WEB, died, facts, failing, hearing, runs_on, silent
@@ -36,6 +37,20 @@ def test_a_certified_master_leaves_the_pool_without_one() -> None:
     at = orphaned()
     assert bereaved(at, accused(at)) == XEN3
     assert dead(at, accused(at)) == (XEN3,)
+
+
+@pytest.mark.parametrize("told", [MayRun(vm=WEB, places=()), None])
+def test_what_was_last_seen_on_a_master_dies_with_it_though_nobody_had_noted_it(
+    told: MayRun | None,
+) -> None:
+    """web1 came there a moment before the master died, and whoever observed the pool."""
+    at = orphaned(but={f"may-run__{WEB}": told, "certificate__xen3": None})
+    alone = at.supposing([("certificate/xen3", died("xen3"))])
+    assert bereaved(alone, accused(alone)) is None
+    after = at.supposing(issued(died("xen3"), at))
+    assert bereaved(after, accused(after)) == XEN3
+    (vm, real), *_ = after.adoption.vms
+    assert accused(after).doubts(vm, real, "") == ()
 
 
 @pytest.mark.parametrize(

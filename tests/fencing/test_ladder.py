@@ -128,6 +128,17 @@ def test_a_held_node_is_looked_at_again_and_certified_once_its_device_answers() 
     assert climb.see({"bmc": OFF}) == [Prove(("bmc",), "bmc reads off")]
 
 
+def test_a_proof_that_leaves_the_node_accused_is_looked_for_again() -> None:
+    climb = Climb()
+    climb.accuse()
+    climb.see({"bmc": OFF})
+    assert climb.accuse() == []
+    assert climb.ladder.deadline_s == AGAIN_S
+    climb.now_s += AGAIN_S
+    assert climb.accuse() == [Look(("bmc",))]
+    assert climb.see({"bmc": OFF}) == [Prove(("bmc",), "bmc reads off")]
+
+
 def test_shots_at_one_accusation_are_counted() -> None:
     climb = Climb()
     for _ in range(SHOTS):

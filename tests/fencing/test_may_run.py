@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from fencing.evidence import KINDS, POWER_OFF, SWORN, Proof, proofs
-from fencing.may_run import Doubt, Pool, Shown, doubts, followed, key, known, places
+from fencing.may_run import Doubt, Pool, Shown, doubts, followed, grown, key, known, places
 from membership.clock import Now
 from membership.ledger import Fact, FactValue, Ledger
 from membership.proofs import UNREAD, Certificate, MayRun, Place, Unread
@@ -196,6 +196,22 @@ def test_it_grows_with_what_is_seen_and_with_our_own_targets() -> None:
         ("a", (1, 1), ""),
         ("b", (3, 7), "1"),
     ]
+
+
+def test_a_host_on_which_it_was_last_seen_is_added_and_takes_nothing_away() -> None:
+    latched = fact(
+        key(VM), 1, 1, MayRun(vm=VM, places=(Place(host="a", term=1, seq=1),), reset=True)
+    )
+    after = grown(ledger(latched), VM, "b", pool("b"), (2, 7))
+    assert after is not None
+    assert [(place.host, place.stamp) for place in after.places] == [("a", (1, 1)), ("b", (2, 7))]
+    assert after.reset
+
+
+def test_what_a_certificate_covers_already_is_not_added() -> None:
+    assert grown(ledger(runs_on("b")), VM, "b", pool("b"), (2, 7)) is None
+    unread = fact(UNREAD, 1, 5, Unread(why=""))
+    assert grown(ledger(unread), VM, "b", pool("b"), (2, 7)) is None
 
 
 def test_it_shrinks_by_a_report_alone() -> None:
