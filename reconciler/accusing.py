@@ -221,11 +221,12 @@ class _Court:
         )
 
     def _state(self, node: Node, peer: Peer | None) -> PeerState | None:
-        """One that was last heard before its certificate is silent, though not yet for long."""
+        """One that was last heard before its certificate is silent, though not yet for long, or since it
+        said goodbye."""
         if peer is None:
             return None
-        alive = peer.state is PeerState.ALIVE
-        if alive and not heard_since(peer, self._proof_age_s(node)):
+        spoke = peer.state in (PeerState.ALIVE, PeerState.LEFT)
+        if spoke and not heard_since(peer, self._proof_age_s(node)):
             return PeerState.DEAD
         return peer.state
 

@@ -161,6 +161,16 @@ def test_the_budget_is_of_nodes_within_an_hour() -> None:
     assert (found.may_look, found.may_shoot, found.reason) == (True, False, "Budget")
 
 
+def test_one_that_said_goodbye_before_its_certificate_is_dead_and_one_that_did_so_after_is_not() -> (
+    None
+):
+    ledger = facts(**PLACES, certificate__xen3=died("xen3"))
+    for last_heard_s, belief in ((90.0, Belief.DEAD), (30.0, Belief.AWAY)):
+        left = {"xen2": deaf_to("xen3"), "xen3": silent(last_heard_s, PeerState.LEFT)}
+        at = hearing(left, probing=failing("xen3"), ledger=ledger, at_s=60.0)
+        assert accused(at).verdicts["xen3"].belief is belief
+
+
 # --- aftermath ------------------------------------------------------------------------------------------
 
 
