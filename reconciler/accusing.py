@@ -12,7 +12,7 @@ from functools import cached_property
 
 from fencing import brake
 from fencing.brake import Run
-from fencing.evidence import CERTIFICATE, absent, proofs
+from fencing.evidence import CERTIFICATE, SWORN, absent, proofs
 from fencing.judgement import Accuser, Probes, Rules, Sight, judge
 from fencing.may_run import NOW, Pool, known, places
 from membership.clock import Now
@@ -267,12 +267,20 @@ class _Court:
         going = [op.kind for op in host.upkeep if op.kind in ("shutdown", "reboot")]
         if going:
             return f"somebody's {going[0]} of it is under way"
-        if not host.enabled:
+        if not host.enabled and not self._closed_by_us(node, host):
             return "it was disabled before it fell silent"
         silent_s = peer.last_heard_s if peer is not None else None
         if not host.live and silent_s is not None and silent_s < EARLY_S:
             return "the pool saw it leave"
         return ""
+
+    def _closed_by_us(self, node: Node, host: ObservedNode) -> bool:
+        """Whether nobody else need have disabled it: the tree cordons it, or it was written off. A device
+        proves no death of a node that somebody had disabled; an oath may."""
+        if not node.schedulable or host.uuid in self._at.journal.own_cordons:
+            return True
+        proof = self._proofs.get(host.uuid)
+        return proof is not None and proof.certificate.kind != SWORN
 
     def _at_stake(self) -> Mapping[str, list[ObservedVM]]:
         """The VMs that would be recovered, by every host on which they can be."""

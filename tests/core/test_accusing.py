@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fencing.judgement import Belief, Verdict
 from membership.clock import Now
 from membership.ledger import Fact, Freeze, Hold
-from membership.proofs import Attempt
+from membership.proofs import Attempt, Unread
 from membership.view import Peer, PeerState
 from reconciler.accusing import Hearing, accused
 from reconciler.adoption import adopt
 from reconciler.aftermath import Shot, doubted, losses
 from reconciler.drift import VmChange
+from reconciler.journal import JournalState
 from reconciler.messages import Probed
 from reconciler.observed import Operation
 from reconciler.probing import Probing
@@ -20,6 +23,8 @@ from reconciler.recovery_rows import recovery_rows
 from tests.core.court import (
     EPOCH_S,
     MONO_S,
+    NAMES,
+    NODE,
     WEB,
     deaf_to,
     died,
@@ -31,6 +36,7 @@ from tests.core.court import (
     silent,
     tree,
 )
+from tests.core.stage import desired
 
 DEAD = {"xen2": deaf_to("xen3"), "xen3": silent()}
 PLACES = {f"may-run__{WEB}": runs_on("xen3")}
@@ -80,6 +86,36 @@ def test_a_server_that_answers_is_blind() -> None:
 def test_one_that_somebody_takes_down_is_away(shown: dict[str, object]) -> None:
     at = hearing(DEAD, probing=failing("xen3"), hosts={"xen3": shown})
     assert verdict(at).belief is Belief.AWAY
+
+
+DISABLED = {"xen3": {"enabled": False}}
+
+
+def test_one_that_cxm_closed_is_nobody_elses() -> None:
+    """It was written off, or cordoned: that somebody works on it is not said by that."""
+    at = hearing(DEAD, probing=failing("xen3"), hosts=DISABLED)
+    ours = replace(at, journal=JournalState(own_cordons={host("xen3")}))
+    assert verdict(ours).belief is Belief.DOOMED
+    cordoned = desired(
+        cluster={"fencing": {"agent": "fence_ipmilan"}},
+        nodes={
+            name: {**NODE, "bmc": f"10.0.0.{n}", "schedulable": name != "xen3"}
+            for n, name in enumerate(NAMES, start=1)
+        },
+        vms={"web1": {"state": "running"}},
+    )
+    at = hearing(DEAD, probing=failing("xen3"), hosts=DISABLED, wished=cordoned)
+    assert verdict(at).belief is Belief.DOOMED
+
+
+def test_one_that_was_written_off_is_looked_at_again_where_the_ledger_is_not_trusted() -> None:
+    """Whoever wrote it off need not be who leads now: a device proves no death of a disabled node, so
+    what it proved was closed after that. An oath is sworn of any."""
+    unread = Unread(why="the ledger of xen2 was not read")
+    for kind, belief in (("power-off", Belief.DOOMED), ("sworn", Belief.AWAY)):
+        ledger = facts(**PLACES, certificate__xen3=died("xen3", kind=kind), **{"may-run": unread})
+        at = hearing(DEAD, probing=failing("xen3"), ledger=ledger, hosts=DISABLED)
+        assert verdict(at).belief is belief
 
 
 def test_one_that_the_pool_gave_up_at_once_said_goodbye() -> None:
