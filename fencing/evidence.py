@@ -6,8 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from membership.clock import Now
-from membership.ledger import Fact, Ledger
-from membership.proofs import COLD_START, Certificate, ColdStart, Place, Stamp
+from membership.ledger import Ledger
+from membership.proofs import (
+    COLD_START,
+    UNREAD,
+    Certificate,
+    ColdStart,
+    Place,
+    Promotion,
+    Stamp,
+    Unread,
+)
 
 CERTIFICATE = "certificate/"
 
@@ -41,7 +50,7 @@ def proofs(ledger: Ledger, now: Now, boots: Mapping[str, str]) -> Mapping[str, P
     """
     return {
         proof.certificate.host: proof
-        for proof in _valid(ledger.facts.values(), now)
+        for proof in _valid(ledger, now)
         if _same_boot(proof.certificate.boot_hint, boots.get(proof.certificate.host, ""))
     }
 
@@ -53,11 +62,28 @@ def _same_boot(ended: str, shown: str) -> bool:
     return not ended or not shown or ended == shown
 
 
-def _valid(facts: Iterable[Fact], now: Now) -> Iterable[Proof]:
-    for fact in facts:
+def _valid(ledger: Ledger, now: Now) -> Iterable[Proof]:
+    for fact in ledger.facts.values():
         value = fact.value
-        if isinstance(value, Certificate) and not value.void and not _expired(value, now):
-            yield Proof(value, (fact.term, fact.seq))
+        if isinstance(value, Certificate) and not value.void:
+            proof = Proof(value, (fact.term, fact.seq))
+            if not _expired(value, now) or _served(proof, ledger):
+                yield proof
+
+
+def _served(proof: Proof, ledger: Ledger) -> bool:
+    """Whether a new master was named since, or everything distrusted, with this death for certain: what
+    rests on an oath outlives it."""
+    promotion = ledger.get("promotion", Promotion)
+    if promotion is not None and promotion.certificate == proof.certificate.id:
+        return True
+    unread = ledger.facts.get(UNREAD)
+    return (
+        unread is not None
+        and isinstance(unread.value, Unread)
+        and proof.certificate.host in unread.value.dead
+        and proof.stamp < (unread.term, unread.seq)
+    )
 
 
 def _expired(certificate: Certificate, now: Now) -> bool:

@@ -80,8 +80,8 @@ class Certificate(Value, tag="certificate", frozen=True, kw_only=True):
 
     `kind` is power-off (read back from every one of `devices`) or sworn (by whoever `by` names). `void`
     says why it is not to be trusted after all, "" while it is. An oath that served nothing expires at
-    `until_epoch_s`. `boot_hint` is what XenAPI showed of the boot that ended: where it shows another one,
-    the host came back since.
+    `until_epoch_s`, unless a promotion or an `Unread` rests on it by then. `boot_hint` is what XenAPI
+    showed of the boot that ended: where it shows another one, the host came back since.
     """
 
     id: str

@@ -24,12 +24,13 @@ from membership.proofs import (
     DrillStage,
     FenceOrder,
     LiveDrill,
+    Place,
     Tie,
 )
 from membership.view import PeerState
 from reconciler.accusing import Hearing, accused, answers_since
 from reconciler.aftermath import issued
-from reconciler.deaths import Deaths, tried
+from reconciler.deaths import Deaths, tried, under_way
 from reconciler.decision import Decision, refused
 from reconciler.drill_rules import UNREAD, Refusal, level_to_try, unfit
 from reconciler.facts import Facts
@@ -315,12 +316,18 @@ def _certificate(
 
 
 def _serves(host: ObservedNode, at: Hearing) -> bool:
-    """Whether anything rests on a certificate of this host: a VM that can be there."""
+    """Whether anything rests on a certificate of this host: a VM that can be there, or whom the pool
+    follows."""
+    if host.uuid == at.observed.pool.master or under_way(at.ledger) is not None:
+        return True
     return any(
-        real.node == host.uuid
-        or any(place.host == host.uuid for place in known(at.ledger, real.uuid) or ())
+        real.node == host.uuid or _can_be_on(host.uuid, known(at.ledger, real.uuid))
         for real in at.observed.vms.values()
     )
+
+
+def _can_be_on(host: str, told: tuple[Place, ...] | None) -> bool:
+    return told is None or any(place.host == host for place in told)
 
 
 def _told(row: VmLoss) -> str:

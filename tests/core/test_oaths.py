@@ -32,6 +32,8 @@ from reconciler.oaths import bootstrap, confirm_off, live_drill
 from reconciler.probing import Probing
 from reconciler.revisions import Revisions
 from tests.core import drills
+from tests.core.court import WEB, deaf_to, host, runs_on
+from tests.core.orphans import orphaned, promoted
 from tests.core.test_blackout import AFTER, site
 from tests.plan.expansion import identity
 
@@ -190,6 +192,24 @@ def test_one_oath_is_of_one_node() -> None:
     told = confirm_off(ask, known(again, {})).reply
     assert told.accepted
     assert "dead already" in told.message
+
+
+@pytest.mark.parametrize(
+    ("master", "known_facts", "expires"),
+    [("xen3", {}, False), ("xen1", {}, True), ("xen1", {"promotion": promoted()}, False)],
+)
+def test_an_oath_of_whom_the_pool_waits_for_does_not_expire(
+    master: str, known_facts: dict[str, FactValue], expires: bool
+) -> None:
+    """Nothing ran there; and yet nothing goes on anywhere before that one is proven dead."""
+    elsewhere = {f"may-run__{WEB}": runs_on("xen2"), "certificate__xen3": None}
+    at = orphaned(on="xen2", but={**elsewhere, **known_facts}, master=host(master))
+    peers = {**at.view.peers, "xen2": deaf_to("xen3")}
+    at = replace(at, view=with_fields(at.view, peers=peers))
+    ask = AskConfirmOff(node="xen3", reason="burnt", by="alice")
+    decision = confirm_off(ask, known(at, {"xen3": "off"}))
+    (certificate,) = (fact for _, fact in decision.facts if isinstance(fact, Certificate))
+    assert (certificate.until_epoch_s is not None) is expires
 
 
 # --- live drills ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from fencing.evidence import KINDS, POWER_OFF, SWORN, Proof, proofs
 from fencing.may_run import Doubt, Pool, Shown, doubts, followed, grown, key, known, places
 from membership.clock import Now
 from membership.ledger import Fact, FactValue, Ledger
-from membership.proofs import UNREAD, Certificate, MayRun, Place, Unread
+from membership.proofs import UNREAD, Certificate, MayRun, Place, Promotion, Unread
 
 NOW = Now(mono_s=100.0, epoch_s=1000.0)
 VM = "vm1"
@@ -30,6 +30,12 @@ def died(host: str, term: int, seq: int, kind: str = POWER_OFF, void: str = "") 
         id=f"C-{seq}", node=host, host=host, kind=kind, by="x", evidence="", void=void
     )
     return fact(f"certificate/{host}", term, seq, value)
+
+
+def promotion(certificate: str) -> Promotion:
+    return Promotion(
+        id="P", term=2, node="b", host="b", old="a", certificate=certificate, by="b", stage="begun"
+    )
 
 
 def ledger(*facts: Fact) -> Ledger:
@@ -100,6 +106,25 @@ def test_an_oath_does_for_a_vm_that_accepts_oaths_alone() -> None:
     valid = proofs(facts, NOW, {})
     (doubt,) = doubts(facts, shown(), "b", "", pool("a"), valid, (POWER_OFF,))
     assert doubt == Doubt("a", valid["a"])
+
+
+@pytest.mark.parametrize(
+    ("later", "holds"),
+    [
+        (fact(UNREAD, 2, 8, Unread(why="a new master", dead=("a",))), True),
+        (fact(UNREAD, 2, 8, Unread(why="a new master", dead=("b",))), False),
+        (fact(UNREAD, 2, 2, Unread(why="before that death", dead=("a",))), False),
+        (fact("promotion", 2, 8, promotion("C-5")), True),
+        (fact("promotion", 2, 8, promotion("C-4")), False),
+    ],
+)
+def test_an_oath_on_which_a_promotion_rests_does_not_expire(later: Fact, holds: bool) -> None:
+    """What was begun with it goes on for as long as that takes, and what was told before is forgotten."""
+    oath = Certificate(
+        id="C-5", node="a", host="a", kind=SWORN, by="alice", evidence="", until_epoch_s=900.0
+    )
+    told = ledger(fact("certificate/a", 2, 5, oath), later)
+    assert ("a" in proofs(told, NOW, {})) is holds
 
 
 def test_an_oath_that_nobody_used_expires() -> None:
