@@ -13,9 +13,10 @@ from membership.ledger import LOST, FactValue, Withdrawn
 from membership.proofs import Attempt, Certificate, FenceOrder, Lost, Unproven
 from membership.view import PeerState
 from reconciler.accusing import Hearing, answers_since, heard_since
-from reconciler.actions import UP
+from reconciler.actions import UP, ResetPower
 from reconciler.adoption import Adoption
 from reconciler.deaths import Deaths, last_seen, recoverable
+from reconciler.observed import ObservedVM
 from reconciler.probing import has_daemon
 from schema.model import Node
 
@@ -116,7 +117,17 @@ def ended(at: Hearing, deaths: Deaths, adoption: Adoption) -> Iterator[tuple[Los
                 yield lost, ""
         elif cold and not lost.certificate:
             continue  # A server that is just back may not have told yet that it runs nothing.
-        elif real.power in UP and real.node in deaths.pool.reporting:
+        elif _runs_again(real, lost, at, deaths):
             yield lost, adoption.node_name(real.node)
         elif not wanted.get(uuid, True):
             yield lost, ""
+
+
+def _runs_again(real: ObservedVM, lost: Lost, at: Hearing, deaths: Deaths) -> bool:
+    """Whether the record is a new one. The daemon of a server that is back is heard before its toolstack
+    tells of another boot, and of what runs there; and a reset that was begun may be under way yet."""
+    if real.power not in UP or real.node not in deaths.pool.reporting:
+        return False
+    calls = (flight.call for flight in at.journal.in_flight.values())
+    reset = any(isinstance(call, ResetPower) and call.vm == real.uuid for call in calls)
+    return real.node != lost.host or not (reset or lost.host in deaths.proofs)

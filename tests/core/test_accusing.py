@@ -9,13 +9,14 @@ import pytest
 from fencing.judgement import Belief, Verdict
 from membership.clock import Now
 from membership.ledger import Fact, Freeze, Hold
-from membership.proofs import Attempt, Unread
+from membership.proofs import Attempt, Lost, Unread
 from membership.view import Peer, PeerState
 from reconciler.accusing import Hearing, accused
+from reconciler.actions import Action, Cause, ResetPower, Verb
 from reconciler.adoption import adopt
-from reconciler.aftermath import Shot, doubted, losses
+from reconciler.aftermath import Shot, doubted, ended, losses
 from reconciler.drift import VmChange
-from reconciler.journal import JournalState
+from reconciler.journal import InFlight, JournalState
 from reconciler.messages import Probed
 from reconciler.observed import Operation
 from reconciler.probing import Probing
@@ -289,3 +290,34 @@ def test_what_died_is_what_the_records_place_there() -> None:
     (lost,) = losses(died("xen3"), adopt(at.desired, at.observed))
     assert (lost.vm, lost.node, lost.certificate) == (WEB, "xen3", "C-xen3")
     assert list(losses(died("xen2"), adopt(at.desired, at.observed))) == []
+
+
+def still_lost(*, boot: str, on: str = "xen3", resets: bool = False) -> bool:
+    """Whether web1, which died with xen3, is lost yet. The daemon of xen3 is heard anew; its toolstack, if
+    `boot` is another one than 1000, has told of that."""
+    lost = Lost(vm=WEB, node="xen3", host=host("xen3"), certificate="C-xen3")
+    ledger = facts(**PLACES, certificate__xen3=died("xen3", boot_hint="1000"), lost__web1=lost)
+    back = {"xen3": Peer(state=PeerState.ALIVE, last_heard_s=0.5, boot="new", sees=NAMES)}
+    at = hearing(back, ledger=ledger, hosts={"xen3": {"boot_hint": boot}}, on=on, at_s=120.0)
+    action = Action(
+        id="a",
+        object="vm/web1",
+        verb=Verb.RESET,
+        cause=Cause.RECOVERY,
+        reason="NodeDead",
+        message="",
+        call=ResetPower(vm=WEB),
+    )
+    journal = JournalState(in_flight={"t": InFlight("t", action, WEB, 0.0)} if resets else {})
+    at = replace(at, journal=journal)
+    deaths = accused(at)
+    assert host("xen3") in deaths.pool.reporting
+    return not list(ended(at, deaths, at.adoption))
+
+
+def test_a_record_of_before_the_death_ends_no_loss() -> None:
+    """A daemon may be heard before the toolstack beneath it has told what runs there."""
+    assert still_lost(boot="1000")
+    assert still_lost(boot="9000", resets=True)
+    assert not still_lost(boot="9000"), "it was started there since"
+    assert not still_lost(boot="1000", on="xen2")
