@@ -8,11 +8,12 @@ from dataclasses import replace as with_parts
 import pytest
 from msgspec.structs import replace
 
+from fencing.judgement import Belief
 from membership.clock import Now
 from membership.ledger import ALARM, AlarmTold, Drain, Fact, FactValue, Hold, Ledger
 from membership.proofs import Drill, Lost
 from membership.view import Peer, PeerState
-from reconciler.accusing import Hearing
+from reconciler.accusing import Hearing, accused
 from reconciler.actions import Blocked, Cause, Plan, Rejection, Verb
 from reconciler.observed import Operation
 from reconciler.paging import Away, Dead, Held, Page, Severity, Situation, alarms, ended
@@ -178,6 +179,22 @@ def test_somebody_elses_maintenance_is_told_after_foreign_grace() -> None:
     assert "somebody's reboot of it is under way" in page.text
     assert "5 minutes" in page.text
     assert "cxm confirm-off xen3" in page.text
+
+
+def test_one_whose_daemon_said_goodbye_and_whose_server_died_is_told_until_it_is_sworn_dead() -> (
+    None
+):
+    states = {"xen2": deaf_to("xen3"), "xen3": silent(900.0, PeerState.LEFT)}
+    probing = failing("xen3", since_s=900.0)
+    page = told(hearing(states, probing=probing, wished=tree(**GRACE)))["away/xen3"]
+    assert "said goodbye" in page.text
+    assert "cxm confirm-off xen3" in page.text
+    sworn = facts(**PLACES, certificate__xen3=died("xen3", kind="sworn"))
+    at = hearing(states, probing=probing, wished=tree(**GRACE), ledger=sworn)
+    assert accused(at).verdicts["xen3"].belief is Belief.DEAD
+    found = seen(at)
+    assert "away/xen3" not in alarms(found, at.now)
+    assert ended("away/xen3", found)
 
 
 def test_what_cxm_drains_is_nobody_elses() -> None:
