@@ -316,7 +316,20 @@ class Leading:
         takeover.alone = led_alone(ground.ledger, pool, takeover.term)
         self._by_itself = False
         moves.holds.update(self._reigns.holds(ground.ledger))
+        if observed is not None:
+            self._excuse_dead(ground.ledger, observed, now, moves)
         takeover.surveyed()
+
+    def _excuse_dead(self, ledger: Ledger, observed: Observed, now: Now, moves: Moves) -> None:
+        """What a ledger that was not read can have told of a host that died is older than that, where it
+        is dead yet: its certificate need not be found anew."""
+        fact = ledger.facts.get(UNREAD)
+        dead = self._reigns.dead(ledger, observed, now)
+        if fact is None or fact.term != self.takeover.term or not dead:
+            return
+        if isinstance(fact.value, Unread) and not fact.value.dead:
+            unread = replace(fact.value, dead=dead)
+            moves.facts.append((UNREAD, unread, self.takeover.term))
 
     def _orphaned(self, ground: Ground, now: Now) -> bool:
         """Whether the pool's master is what is silent: another leader would see no more of the pool."""

@@ -7,8 +7,11 @@ Where one is missing everything is held until a person says that it does not mat
 
 from __future__ import annotations
 
+from fencing.evidence import proofs
+from membership.clock import Now
 from membership.ledger import HOLD, NO_REIGN, Fact, Ledger, Reign, TermClaim, Withdrawn
-from reconciler.observed import Pool
+from membership.proofs import MayRun
+from reconciler.observed import Observed, Pool
 
 
 class Reigns:
@@ -54,6 +57,22 @@ class Reigns:
         """The holds that this asks for, by id: why everything is to be held. Whoever finds a gap gives it
         the same id, so what a person has released stays released."""
         return {_hold_of(r): why for r, why in self._unheard.items() if not _settled(r, ledger)}
+
+    def dead(self, ledger: Ledger, observed: Observed, now: Now) -> tuple[str, ...]:
+        """The hosts (uuids) on which nothing was begun since a certificate that our ledger tells of: nobody
+        led of whom it has not heard, the pool's database is no older one and shows them gone or closed and
+        in no newer boot, and it tells of no newer place on them."""
+        if self._unheard or (observed.pool.term, observed.pool.alone) < self.known:
+            return ()
+        places = [place for told in ledger.values(MayRun) for place in told.places]
+        valid = proofs(ledger, now, observed.boots)
+        shown = {uuid: host.live and host.enabled for uuid, host in observed.nodes.items()}
+        gone = [uuid for uuid in valid if not shown.get(uuid, True)]
+        return tuple(
+            host
+            for host in sorted(gone)
+            if all(valid[host].covers(place) for place in places if place.host == host)
+        )
 
     def claim(self, me: str, alone: int, ledger: Ledger) -> TermClaim:
         """What is said of our own term."""
