@@ -39,7 +39,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "hold": ("hold", "Begin nothing any more, on any node, until the hold is released."),
         "release": ("release", "End the hold of this id, exactly as cxm status shows it."),
         "confirm-off": ("confirm_off", "Swear that a node is off: its VMs run again elsewhere."),
-        "bootstrap": ("bootstrap", "After a blackout, swear that all who are not here are off."),
+        "bootstrap": (
+            "bootstrap",
+            "After a blackout, swear that all nodes that are not here are off.",
+        ),
         "fence": ("fence", "Power a node off, though it may be well."),
         "fence-drill": ("fence_drill", "Read the fence devices: do they answer, and for whom?"),
         "recover": ("recover", "What stands between a dead node and its VMs."),

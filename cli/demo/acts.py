@@ -10,7 +10,7 @@ from cli.demo.stage import Stage
 from cli.demo.typist import Typist
 from cli.envelope import failure
 
-_WAIT = "cxm wait all --for converged --timeout"
+_WAIT = "cxm wait all --for converged --timeout 90s"
 _ENFORCE = "sed -i 's/^manage: observe/manage: enforce/' $WC/vms/*.yaml"
 _RUNNING = "for f in $WC/vms/*.yaml; do grep -q ^state $f || echo 'state: running' >> $f; done"
 _TEST_RUNS = "sed -i 's/^manage: observe/manage: enforce/; $a state: running' $WC/vms/test1.yaml"
@@ -41,7 +41,7 @@ def survey_and_import(stage: Stage, typist: Typist) -> None:
     silence.describe_peers(stage, typist)
     _commit(typist, "the pool as it is", new=True)
     stage.start_daemons()
-    typist.type(f"{_WAIT} 30s")
+    typist.type(_WAIT)
     typist.type("cxm diff")
 
 
@@ -52,7 +52,7 @@ def first_vm(typist: Typist) -> None:
     typist.type(_TEST_RUNS)
     typist.type("cxm diff --wc $WC", expect=2)
     _commit(typist, "test1 shall run")
-    typist.type(f"{_WAIT} 30s")
+    typist.type(_WAIT)
 
 
 def all_vms(typist: Typist) -> None:
@@ -60,7 +60,7 @@ def all_vms(typist: Typist) -> None:
     typist.type(_ENFORCE)
     typist.type(_RUNNING)
     _commit(typist, "every VM enforced")
-    typist.type(f"{_WAIT} 30s")
+    typist.type(_WAIT)
 
 
 def move_grow_drain(typist: Typist) -> None:
@@ -71,7 +71,7 @@ def move_grow_drain(typist: Typist) -> None:
     typist.type("cxm validate $WC")
     typist.type("cxm diff --wc $WC", expect=2)
     _commit(typist, f"{MOVED} to {MOVED_TO}, {GROWN} to 2 GiB, {DRAINED} out for a DIMM")
-    typist.type(f"{_WAIT} 90s")
+    typist.type(_WAIT)
 
 
 def foreign_stop(typist: Typist) -> None:
@@ -93,14 +93,14 @@ def bad_commit(typist: Typist) -> None:
     )
     typist.type("mv $REPO/hooks/pre-commit $REPO/hooks/pre-commit.away")
     typist.type("svn commit -q -m 'quick fix' $WC")
-    typist.type(f"{_WAIT} 30s", expect=3)
+    typist.type(_WAIT, expect=3)
     typist.type("cxm status", expect=3)
     typist.tell(f"Mended; and {DRAINED} has its DIMM.")
     typist.type("mv $REPO/hooks/pre-commit.away $REPO/hooks/pre-commit")
     typist.type(f"sed -i 's/^placment:/placement:/' $WC/vms/{MOVED}.yaml")
     typist.type(f"sed -i '/^maintenance:/d' $WC/nodes/{DRAINED}.yaml")
     _commit(typist, f"mend the quick fix; {DRAINED} is back")
-    typist.type(f"{_WAIT} 60s")
+    typist.type(_WAIT)
 
 
 def skipped(stage: Stage, typist: Typist) -> None:
@@ -113,7 +113,7 @@ def skipped(stage: Stage, typist: Typist) -> None:
     silence.describe_peers(stage, typist)
     _commit(typist, "the pool as it is, enforced", new=True)
     stage.start_daemons()
-    typist.type(f"{_WAIT} 60s")
+    typist.type(_WAIT)
 
 
 def _commit(typist: Typist, message: str, *, new: bool = False) -> None:
