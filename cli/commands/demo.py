@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 import time
@@ -23,6 +24,8 @@ _LOOK_AGAIN_S = 0.2
 # 1 GiB at first (6.6 s at speed 1), and 2 GiB after the acts (8.3 s).
 _QUICK_SPEED = 1.3
 _SPEED = 1.6
+# A name of a Unix socket has 107 bytes at most.
+_LONGEST_PLACE = 107 - len("/nodes/witness9/run/heartbeatd.sock")
 
 
 @cxm_command("demo")
@@ -53,6 +56,9 @@ def command(keep: bool, quick: bool, peers: int, folder: Path | None) -> Finding
     run = invocation()
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise failure("refused", "NotEmpty", f"{folder} is not empty", "give another --dir")
+    if folder is not None and len(os.fsencode(folder.absolute())) > _LONGEST_PLACE:
+        message = f"the path of {folder} is too long for the sockets in it: at most {_LONGEST_PLACE} bytes"
+        raise failure("refused", "PathTooLong", message, "give a shorter --dir")
     signal.signal(signal.SIGTERM, _asked_to_end)
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="cxm-demo-") as passing:

@@ -13,8 +13,10 @@ pytestmark = pytest.mark.xdist_group("acts")
 
 
 @pytest.mark.timeout(400)
-def test_the_acts_come_to_their_end_and_leave_nothing_behind(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
+def test_the_acts_come_to_their_end_and_leave_nothing_behind(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("a") / "demo"
     done = subprocess.run(
         [str(BIN / "cxm"), "demo", "--peers", "3", "--dir", str(folder)],
         capture_output=True,
@@ -29,3 +31,16 @@ def test_the_acts_come_to_their_end_and_leave_nothing_behind(tmp_path: Path) -> 
     assert "HELD by node/xen2 (cxm confirm-off xen2)" in done.stdout
     assert "xen2 is dead by oath of" in done.stdout
     assert not alive(folder)
+
+
+def test_a_folder_too_deep_for_sockets_is_refused_at_once(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 80)
+    done = subprocess.run(
+        [str(BIN / "cxm"), "demo", "--dir", str(deep)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 4
+    assert "give a shorter --dir" in done.stderr
+    assert not deep.exists()
