@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from fencing.binding import Bound, Mismatch, bound
+from fencing.binding import Binding, Bound, Mismatch, bound
 from fencing.devices import DeviceUse, Guard, Level
 from fencing.ladder import Power, Reading
 from membership.clock import Now
@@ -66,8 +66,7 @@ class Drilling:
         if live is not None and live.found is not Found.BOUND:
             tie = Tie.OTHER if live.found is Found.CROSSED else Tie.NONE
             return tie, f"{live.message}; mend that, then cxm fence-drill {use.node} --live"
-        rest = [_bios(other) for other in at.observed.nodes.values() if other.uuid != host.uuid]
-        binding = bound(seen.identity, _bios(host), rest)
+        binding = _binding(seen, host, at)
         if isinstance(binding, Mismatch):
             whose = _whose(seen, at) or "another server"
             said = f"it says {binding.controller}, not {binding.server}"
@@ -98,9 +97,7 @@ class Drilling:
         """The facts about devices of any node: what they said. No trial, where it is not well."""
         for reading in readings:
             name = key(reading.device, node)
-            before = at.ledger.get(name, Drill)
-            if before is None or before.host != host.uuid:
-                before = Drill(device=reading.device, node=node, host=host.uuid)
+            before = known(reading.device, node, host, at)
             said = reading.unbound or reading.message or f"reads {reading.power.value}"
             tie = self.last[node, reading.device].tie
             yield name, replace(before, message=said, power=reading.power.value, tie=tie)
@@ -127,6 +124,14 @@ def key(device: str, node: str) -> str:
     return f"drill/{device}/{node}"
 
 
+def known(device: str, node: str, host: ObservedNode, at: Hearing) -> Drill:
+    """What is noted of this device for this node so far; nothing of another host of that name."""
+    drill = at.ledger.get(key(device, node), Drill)
+    if drill is None or drill.host != host.uuid:
+        return Drill(device=device, node=node, host=host.uuid)
+    return drill
+
+
 def told(use: DeviceUse, host: ObservedNode, at: Hearing) -> Drill | None:
     """What earlier trials showed; nothing of those with another host of that name."""
     drill = at.ledger.get(key(use.device, use.node), Drill)
@@ -146,12 +151,16 @@ def _binds(live: Live | None, level: Level) -> bool:
 
 def _whose(seen: DeviceFound, at: Hearing) -> str:
     """The name of the server that this device is in; "" where it is none of the pool."""
-    hosts = at.observed.nodes.values()
-    for host in hosts:
-        rest = [_bios(other) for other in hosts if other.uuid != host.uuid]
-        if isinstance(bound(seen.identity, _bios(host), rest), Bound):
+    for host in at.observed.nodes.values():
+        if isinstance(_binding(seen, host, at), Bound):
             return host.name
     return ""
+
+
+def _binding(seen: DeviceFound, host: ObservedNode, at: Hearing) -> Binding:
+    """Whether what the device says of itself is this host's, and no other one's."""
+    rest = [_bios(other) for other in at.observed.nodes.values() if other.uuid != host.uuid]
+    return bound(seen.identity, _bios(host), rest)
 
 
 def _bios(host: ObservedNode) -> Mapping[str, str]:

@@ -21,7 +21,7 @@ from membership.view import PeerState
 from reconciler.accusing import Hearing
 from reconciler.deaths import Deaths, tried
 from reconciler.drill_rules import UNREAD, UNSEEN, Readings, Refusal, unfit
-from reconciler.drilling import key
+from reconciler.drilling import key, known
 from reconciler.leading import Moves
 from reconciler.observed import ObservedNode
 from reconciler.power import LookAtPower, PowerLooked, PowerOff, PowerOn, PowerSwitched
@@ -309,10 +309,7 @@ def _told(case: _Case, found: Found, message: str, at: Hearing) -> Iterator[tupl
     ties = {Found.BOUND: Tie.DRILL, Found.CROSSED: Tie.OTHER}
     switched = case.drill.wirings
     for use in (use for use in case.uses if use.wiring == switched.get(use.device)):
-        name = key(use.device, use.node)
-        before = at.ledger.get(name, Drill)
-        if before is None or before.host != case.host.uuid:
-            before = Drill(device=use.device, node=use.node, host=case.host.uuid)
+        before = known(use.device, use.node, case.host, at)
         live = Live(
             found=found,
             devices=case.drill.devices,
@@ -322,7 +319,11 @@ def _told(case: _Case, found: Found, message: str, at: Hearing) -> Iterator[tupl
             by=case.drill.by,
             message=message,
         )
-        yield name, _with(before, live, ties.get(found, Tie.NONE), at), at.view.term
+        yield (
+            key(use.device, use.node),
+            _with(before, live, ties.get(found, Tie.NONE), at),
+            at.view.term,
+        )
 
 
 def _with(before: Drill, live: Live, tie: Tie, at: Hearing) -> Drill:
